@@ -1,0 +1,179 @@
+// Package transport is the contract between the IPFIX processes and whatever
+// carries their messages: UDP, TCP, SCTP and DCCP, in the clear or under DTLS
+// and TLS. An Exporting Process opens a Session with a Dialer; a Collecting
+// Process serves a Listener, which pushes what arrives into Receivers.
+//
+// One Session is one Transport Session of RFC 7011, Section 2. A transport
+// moves whole IPFIX Messages and never looks into them; what differs between
+// transports is told by Properties, so that no caller asks for a transport by
+// its name.
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Confirmation says what a transport can prove about a message it took.
+type Confirmation uint8
+
+const (
+	// ConfirmNone: nothing is known of what happened to a message (plain UDP).
+	ConfirmNone Confirmation = iota
+	// ConfirmTransport: the peer's host took it; its process may not have
+	// read it (SCTP, TCP, TLS).
+	ConfirmTransport
+	// ConfirmProcess: an answered Probe proves that the peer's process took
+	// everything sent before it (DTLS heartbeat, MTA-TLS credit).
+	ConfirmProcess
+)
+
+// Properties tell what a session's transport does with messages.
+type Properties struct {
+	Secure   bool // peers are authenticated, content encrypted
+	Reliable bool // the transport itself repeats what the network loses
+	Ordered  bool // messages of one stream arrive in order
+	Stream   bool // a byte stream: messages are framed by their own length
+	Streams  int  // outgoing streams; at least 1
+	Confirms Confirmation
+}
+
+// Outgoing is one IPFIX Message to send.
+type Outgoing struct {
+	Data   []byte
+	Stream uint16
+	// Unreliable permits a partially reliable transport to give this message
+	// up; only for messages that hold nothing but Data Sets (RFC 7011,
+	// Section 10.2.3).
+	Unreliable bool
+}
+
+// A Session is the exporter's end of one Transport Session. Its methods may
+// be called from several goroutines.
+type Session interface {
+	// Send hands messages over in order and returns how many it took. It
+	// waits for room, never for a handshake. A message larger than
+	// MaxMessage is refused with ErrTooLarge and nothing after it is sent.
+	// The data may be reused when Send returns.
+	Send(ctx context.Context, batch []Outgoing) (n int, err error)
+	// MaxMessage is the largest message that Send takes now, in octets. It
+	// may change while the session lives (path MTU).
+	MaxMessage() int
+	Properties() Properties
+	Peer() Peer
+	// Probe asks the peer for a sign of life and waits for it; where
+	// Properties.Confirms is ConfirmProcess its success also confirms every
+	// message sent before it. ErrNoProbe when the peer or the transport has
+	// none.
+	Probe(ctx context.Context) error
+	// Done is closed when the session has ended, by either side; Err then
+	// tells why (nil after Close).
+	Done() <-chan struct{}
+	Err() error
+	// Close ends the session as its protocol demands (close_notify,
+	// SHUTDOWN, FIN), waiting no longer than ctx. It may be called again.
+	Close(ctx context.Context) error
+	Stats() SessionStats
+}
+
+// A Dialer opens sessions to one endpoint.
+type Dialer interface {
+	// Dial returns an established session: connected and, on a secure
+	// transport, authenticated.
+	Dial(ctx context.Context) (Session, error)
+}
+
+// A Listener takes sessions on one local endpoint.
+type Listener interface {
+	// Serve runs until ctx ends or the endpoint fails. It calls h from its
+	// own goroutines; on return every Receiver has been told Closed.
+	Serve(ctx context.Context, h Handler) error
+	// Addr is the bound address, with the port the system chose for port 0.
+	Addr() netip.AddrPort
+	Stats() ListenerStats
+	// Close frees the endpoint of a listener that is not being served; a
+	// served one ends with its context.
+	Close() error
+}
+
+// A Handler is told of each new session and says who receives its messages.
+type Handler interface {
+	// Open is called once for a session, before its first message. A nil
+	// Receiver or an error refuses it.
+	Open(p Peer, props Properties) (Receiver, error)
+}
+
+// A Receiver takes what one session brings. Calls are serial for a session
+// and run in the goroutine that reads the socket: they must not wait for
+// the network.
+type Receiver interface {
+	// Message takes one IPFIX Message (or what the peer sent as one). Its
+	// data is the transport's buffer, valid only during the call.
+	Message(m Incoming)
+	// Barrier asks for done to be called once everything received before it
+	// on this session has been written by the sinks. done may be called
+	// from any goroutine, at most once, or never if writing fails. The
+	// transport answers the peer's liveness probe in done.
+	Barrier(done func())
+	// Closed is the last call; reason is nil when the peer closed in order.
+	Closed(reason error)
+}
+
+// Incoming is one message as it arrived.
+type Incoming struct {
+	Data     []byte
+	Stream   uint16
+	Received time.Time
+}
+
+// Peer says who is at the other end.
+type Peer struct {
+	// Identity is the authenticated name: the certificate's matching SAN or
+	// the PSK identity; without authentication the address (no port).
+	Identity string
+	Remote   netip.AddrPort
+	Local    netip.AddrPort
+	Scheme   string // of the endpoint, for example dtls+udp
+	Resumed  bool   // the handshake resumed an earlier session
+	// Session tells sessions of one process apart: unique, never reused.
+	Session uint64
+}
+
+// SessionStats counts what one session did since it began.
+type SessionStats struct {
+	MessagesSent, BytesSent      uint64
+	SendErrors                   uint64 // messages the system refused
+	ProbesSent, ProbesAnswered   uint64 // by the peer
+	ProbesReceived, ProbeAnswers uint64 // by us
+	RecordsDropped               uint64 // not authentic, replayed or malformed
+	RTT                          time.Duration
+	UnreachableHints             uint64 // ICMP and the like: never a verdict
+}
+
+// ListenerStats counts what a listener did since it began. Every silent drop
+// is in one of them.
+type ListenerStats struct {
+	DatagramsReceived, BytesReceived uint64
+	SocketDrops                      uint64 // by the kernel, for want of room
+	SessionsOpened, SessionsClosed   uint64
+	SessionsResumed                  uint64
+	SessionsRefused                  uint64 // by limits or by the handler
+	HandshakesStarted                uint64
+	HandshakesFailed                 uint64
+	HandshakesLimited                uint64 // turned away by half-open limits
+	ProbesReceived, ProbesAnswered   uint64
+	Dropped                          map[string]uint64 // by reason: bad-mac, replayed, plaintext, stale, queue-full …
+}
+
+var (
+	// ErrTooLarge: the message exceeds the session's MaxMessage.
+	ErrTooLarge = errors.New("message larger than the session's maximum")
+	// ErrClosed: the session was closed by this side.
+	ErrClosed = errors.New("session closed")
+	// ErrPeerClosed: the peer ended the session in order.
+	ErrPeerClosed = errors.New("session closed by peer")
+	// ErrNoProbe: neither transport nor peer offers a sign of life.
+	ErrNoProbe = errors.New("peer offers no heartbeat")
+)
