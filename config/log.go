@@ -1,0 +1,24 @@
+package config
+
+import (
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// Logger makes the program's logger. Level is debug, info, warn or error;
+// format is text or json.
+func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, Usage("one of debug, info, warn, error", "--log-level %q is unknown", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch strings.ToLower(format) {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, Usage("one of text, json", "--log-format %q is unknown", format)
+}
