@@ -8,7 +8,12 @@ import (
 // Datagram is one datagram read from or written to a DatagramConn.
 type Datagram struct {
 	Peer netip.AddrPort
-	Data []byte
+	// Local is this host's address that the datagram came to, where the
+	// carrier serves several; an answer carries it back, so that it leaves
+	// from the address the peer knows. The zero value leaves the choice to
+	// the system.
+	Local netip.Addr
+	Data  []byte
 }
 
 // A DatagramConn carries datagrams of one or many peers in batches: the
