@@ -1,0 +1,140 @@
+package capture
+
+import (
+	"encoding/binary"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// header returns the structure at an offset of the ring, which the kernel
+// aligns to 16 octets.
+func header[T any](mem []byte, off int) *T {
+	return (*T)(unsafe.Pointer(&mem[off : off+int(unsafe.Sizeof(*new(T)))][0]))
+}
+
+// blockHeader is the tpacket_block_desc with its tpacket_hdr_v1.
+type blockHeader struct {
+	version, toPriv uint32
+	status          uint32 // ours if TP_STATUS_USER is set, else the kernel's
+	packets         uint32
+	first           uint32 // offset of the first packet
+	length          uint32
+}
+
+func (r *Ring) current() *blockHeader { return header[blockHeader](r.mem, r.block*blockSize) }
+
+// ready tells whether the kernel has handed over the current block. The load
+// orders it before what we read of the block.
+func (r *Ring) ready() bool {
+	return atomic.LoadUint32(&r.current().status)&unix.TP_STATUS_USER != 0
+}
+
+// release gives the current block back and goes on to the next.
+func (r *Ring) release() {
+	atomic.StoreUint32(&r.current().status, unix.TP_STATUS_KERNEL)
+	r.held = false
+	r.block = (r.block + 1) % r.blocks
+}
+
+// Next waits for a packet. Its data lies in the ring and is valid until the
+// next call. After SetReadDeadline's time it returns os.ErrDeadlineExceeded;
+// that is no end: a later Next goes on.
+func (r *Ring) Next() (Packet, error) {
+	if r.mem == nil {
+		return Packet{}, os.ErrClosed
+	}
+	for {
+		for r.left == 0 {
+			if r.held {
+				r.release()
+			}
+			if err := r.wait(); err != nil {
+				return Packet{}, err
+			}
+			b := r.current()
+			r.held = true
+			r.left = b.packets
+			r.next = r.block*blockSize + int(b.first)
+		}
+		var p Packet
+		if r.packet(&p) {
+			r.packets.Add(1)
+			return p, nil
+		}
+		r.skipped.Add(1)
+	}
+}
+
+// wait returns once the current block is ours.
+func (r *Ring) wait() error {
+	if r.ready() {
+		return nil
+	}
+	gone := false
+	err := r.raw.Read(func(fd uintptr) bool {
+		if r.ready() {
+			return true
+		}
+		// The socket's own error, such as an interface that went down,
+		// wakes the poller as well; the ring stays in force.
+		if soErr, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && soErr == int(unix.ENODEV) {
+			gone = true
+			return true
+		}
+		return false
+	})
+	if err == nil && gone && !r.ready() {
+		return os.NewSyscallError("packet socket", unix.ENODEV)
+	}
+	return err
+}
+
+// packet takes the next packet of the current block; false: one to skip.
+func (r *Ring) packet(p *Packet) bool {
+	start := r.next
+	h := header[unix.Tpacket3Hdr](r.mem, start)
+	r.left--
+	r.next += int(h.Next_offset)
+	ll := header[unix.RawSockaddrLinklayer](r.mem, start+unix.SizeofTpacket3Hdr)
+	if ll.Hatype == arphrdLoopback && ll.Pkttype == unix.PACKET_OUTGOING {
+		return false // it comes in again
+	}
+	at := start + int(h.Mac)
+	length := int(h.Len)
+	if r.link == LinkRaw {
+		at = start + int(h.Net)
+		if ll.Protocol != networkOrder(unix.ETH_P_IP) && ll.Protocol != networkOrder(unix.ETH_P_IPV6) {
+			return false
+		}
+	}
+	end := at + int(h.Snaplen)
+	if h.Status&unix.TP_STATUS_VLAN_VALID != 0 && r.link == LinkEthernet && h.Snaplen >= 12 {
+		tpid := uint16(unix.ETH_P_8021Q)
+		if h.Status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			tpid = h.Hv1.Vlan_tpid
+		}
+		// The reserved octets stand before the addresses: those move there.
+		copy(r.mem[at-vlanTagLen:], r.mem[at:at+12])
+		at -= vlanTagLen
+		binary.BigEndian.PutUint16(r.mem[at+12:], tpid)
+		binary.BigEndian.PutUint16(r.mem[at+14:], uint16(h.Hv1.Vlan_tci))
+		length += vlanTagLen
+	}
+	*p = Packet{
+		Time:      int64(h.Sec)*1e9 + int64(h.Nsec),
+		Data:      r.mem[at:end:end],
+		Length:    length,
+		Interface: uint32(ll.Ifindex),
+		Link:      r.link,
+	}
+	return true
+}
+
+func networkOrder(v uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
+}
