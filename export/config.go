@@ -1,0 +1,171 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
+	"ipfixsuite/templates"
+	"ipfixsuite/transport"
+)
+
+const (
+	// unknownPathMessage is the message size before any session told a
+	// better one: what DTLS leaves of IPv6's minimum MTU of 1280 octets.
+	unknownPathMessage = 1180
+	// minMessage: below this not even a template message is worth sending.
+	minMessage = 128
+	// batchMessages bounds the messages of one Send.
+	batchMessages = 64
+	// linger is how long a few sealed messages wait for company, so that
+	// they leave in one batch instead of one system call each.
+	linger = time.Millisecond
+	// maxDomains bounds the Observation Domains of one Exporter.
+	maxDomains = 1024
+	// announceCopies: Templates new to a session go out this often, in
+	// messages of their own, before data where the transport may lose one
+	// (RFC 7011, Section 8.4, SHOULD).
+	announceCopies = 2
+	// closeTimeout bounds the closing of one session.
+	closeTimeout = 2 * time.Second
+	// sendTries bounds the attempts to send one message on a living session.
+	sendTries = 3
+)
+
+// Config says how an Exporter works. The zero value of everything but Dialer
+// works.
+type Config struct {
+	// Dialer opens sessions to the collector.
+	Dialer transport.Dialer
+	// Domain is the Observation Domain of Define and of the statistics.
+	Domain uint32
+	// ProcessID is the exportingProcessId and meteringProcessId in the
+	// statistics; 0: the id of the operating system's process.
+	ProcessID uint32
+	// Registry names elements; nil: IANA's.
+	Registry *ie.Registry
+
+	// MaxMessage caps the size of a message in octets, below what the
+	// session takes; 0: 16384.
+	MaxMessage int
+	// MaxDelay is how long a record may wait in an open message; 0: 1 s.
+	MaxDelay time.Duration
+	// QueueBytes bounds the messages that wait to be sent; 0: 8 MiB.
+	QueueBytes int
+	// MaxRate bounds the records sent a second; 0: no bound.
+	MaxRate float64
+
+	// TemplateRefresh is the time between retransmissions of Templates on
+	// unreliable transports; 0: 1 min, negative: never by time.
+	TemplateRefresh time.Duration
+	// TemplateRefreshMessages is their number of messages after which
+	// Templates are sent again; 0: never by messages.
+	TemplateRefreshMessages uint64
+	// StatsInterval is the time between the options records of RFC 7011,
+	// Section 4; 0: 1 min, negative: none at all.
+	StatsInterval time.Duration
+
+	// Heartbeat is the time between probes where a probe proves that the
+	// collector's process lives; 0: 1 s, negative: none.
+	Heartbeat time.Duration
+	// DeadAfter is how long a probe may stay without answer before the
+	// session is given up; 0: 5 s.
+	DeadAfter time.Duration
+	// Window bounds the octets sent that no probe has confirmed, so that a
+	// fast source does not overrun the collector's socket buffer; 0:
+	// 192 KiB, what a default Linux socket buffer holds; negative: no bound.
+	// It has no effect where probes confirm nothing.
+	Window int
+
+	// DialTimeout bounds one attempt to open a session; 0: 10 s.
+	DialTimeout time.Duration
+	// RedialMin and RedialMax bound the backoff between attempts; 0: 1 s
+	// and 30 s. Never below 1 s.
+	RedialMin, RedialMax time.Duration
+	// GiveUp ends Run with an error after so long without a session; 0: never.
+	GiveUp time.Duration
+
+	// Log is told of sessions and faults; nil: nothing is logged.
+	Log *slog.Logger
+}
+
+// Validate names every fault of the configuration.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Dialer == nil {
+		errs = append(errs, errors.New("no dialer"))
+	}
+	if c.MaxMessage != 0 && (c.MaxMessage < minMessage || c.MaxMessage > 65535) {
+		errs = append(errs, fmt.Errorf("max message %d: want %d to 65535 octets", c.MaxMessage, minMessage))
+	}
+	if c.MaxRate < 0 {
+		errs = append(errs, fmt.Errorf("max rate %g: want records a second, or 0 for no bound", c.MaxRate))
+	}
+	if c.QueueBytes < 0 {
+		errs = append(errs, fmt.Errorf("queue of %d octets: want 0 or more", c.QueueBytes))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.ProcessID, uint32(os.Getpid()))
+	if c.Registry == nil {
+		c.Registry = ie.IANA()
+	}
+	setDefault(&c.MaxMessage, 16384)
+	setDefault(&c.MaxDelay, time.Second)
+	setDefault(&c.QueueBytes, 8<<20)
+	setDefault(&c.TemplateRefresh, templates.DefaultRefresh)
+	setDefault(&c.StatsInterval, time.Minute)
+	setDefault(&c.Heartbeat, time.Second)
+	setDefault(&c.DeadAfter, 5*time.Second)
+	setDefault(&c.Window, 192<<10)
+	setDefault(&c.DialTimeout, 10*time.Second)
+	setDefault(&c.RedialMin, time.Second)
+	setDefault(&c.RedialMax, 30*time.Second)
+	c.RedialMin = max(c.RedialMin, time.Second)
+	c.RedialMax = max(c.RedialMax, c.RedialMin)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// reuseAfter is how long a withdrawn Template's id rests.
+func (c *Config) reuseAfter() time.Duration {
+	if c.TemplateRefresh > 0 {
+		return 3 * c.TemplateRefresh
+	}
+	return 3 * templates.DefaultRefresh
+}
+
+func (c *Config) schedule(p transport.Properties) templates.ScheduleConfig {
+	return templates.ScheduleConfig{
+		Reliable:        p.Reliable,
+		Refresh:         c.TemplateRefresh,
+		RefreshMessages: c.TemplateRefreshMessages,
+	}
+}
+
+// A Template is an ipfix.Template that an Exporter has defined: what Write
+// needs to know of a record.
+type Template struct {
+	*ipfix.Template
+	dom *domain
+	// Where its records count packets and octets, for the account of what
+	// was dropped.
+	packets, octets []int
+}
+
+// Domain is the Observation Domain the Template is defined in.
+func (t *Template) Domain() uint32 { return t.dom.id }

@@ -1,0 +1,29 @@
+// Package export is the Exporting Process of RFC 7011: it takes encoded Data
+// Records from sources, packs them into IPFIX Messages and carries them to a
+// collector over a transport.Session.
+//
+// It implements of RFC 7011: the message header's Export Time and Sequence
+// Number (3.1), the options records of Section 4, the sequencing of Template
+// management (8.1, 8.2, 8.4), message sizes (10.3.3) and the accounting of
+// what had to be dropped (10.4.1). Export Time is always the wall clock when
+// a message leaves, also for records of an old capture: flow times stand in
+// the records.
+//
+// The way of a record:
+//
+//	Write/Offer ── packs into the Domain's open message ──┐
+//	                 full, or MaxDelay old: sealed        v
+//	              queue of sealed messages (bounded by QueueBytes)
+//	                                                      │ loop (Run)
+//	  Templates it needs, header, sequence number ────────┤
+//	                                                      v
+//	                       session ── batches ── transport.Session.Send
+//
+// Write waits for room in the queue, Offer counts a drop instead; neither
+// ever waits for a handshake. Headers are written when a message leaves, so
+// a queued message can go to whatever session is there by then.
+//
+// Run's goroutine owns the sessions. It starts one goroutine for each dial
+// and one prober for each session; all have ended when Run returns. Source
+// goroutines share with it only what Exporter.mu guards.
+package export

@@ -1,0 +1,196 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
+	"ipfixsuite/templates"
+)
+
+// domain is what an Exporter keeps of one Observation Domain, whatever the
+// session. Guarded by Exporter.mu.
+type domain struct {
+	id      uint32
+	index   int // among Exporter.domains and session.domains
+	active  *templates.Active
+	defined map[*ipfix.Template]*Template
+	options optionsStore
+	open    *message // being packed; nil if none
+	builder ipfix.Builder
+	// dropped counts Data Records lost since the last message was sealed;
+	// lost those of messages given up since the last one was sent.
+	dropped, lost uint32
+}
+
+// IDs of elements whose meaning the Exporter needs.
+var (
+	idOctets         = ie.ID{Num: 1}
+	idPackets        = ie.ID{Num: 2}
+	idReverseOctets  = ie.ID{PEN: ie.ReversePEN, Num: 1}
+	idReversePackets = ie.ID{PEN: ie.ReversePEN, Num: 2}
+)
+
+// domainFor returns the domain with this id, a new one if need be.
+func (e *Exporter) domainFor(id uint32) (*domain, error) {
+	if i, ok := e.byID[id]; ok {
+		return e.domains[i], nil
+	}
+	if len(e.domains) == maxDomains {
+		return nil, fmt.Errorf("observation domain %d: %d domains are in use already", id, maxDomains)
+	}
+	d := &domain{
+		id:      id,
+		index:   len(e.domains),
+		active:  templates.NewActive(templates.ActiveConfig{ReuseAfter: e.cfg.reuseAfter()}),
+		defined: make(map[*ipfix.Template]*Template),
+		options: newOptionsStore(),
+	}
+	e.byID[id] = d.index
+	e.domains = append(e.domains, d)
+	return d, nil
+}
+
+// Define returns the handle of a Template in the Exporter's own Observation
+// Domain; scope is the number of Scope Fields, 0 for flow records. The same
+// shape gives the same handle.
+func (e *Exporter) Define(scope int, specs []ipfix.FieldSpec) (*Template, error) {
+	return e.DefineIn(e.cfg.Domain, scope, specs)
+}
+
+// DefineIn is Define for another Observation Domain.
+func (e *Exporter) DefineIn(domainID uint32, scope int, specs []ipfix.FieldSpec) (*Template, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.define(domainID, scope, specs)
+}
+
+func (e *Exporter) define(domainID uint32, scope int, specs []ipfix.FieldSpec) (*Template, error) {
+	d, err := e.domainFor(domainID)
+	if err != nil {
+		return nil, err
+	}
+	p, err := d.active.Define(time.Now(), scope, specs, e.cfg.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("define template in domain %d: %w", domainID, err)
+	}
+	if t := d.defined[p]; t != nil {
+		return t, nil
+	}
+	if size := ipfix.HeaderLen + ipfix.SetHeaderLen + len(p.AppendTemplate(nil)); size > e.maxMessage {
+		_ = d.active.Withdraw(p.ID, time.Now()) // it is there: just defined
+		return nil, fmt.Errorf("define template in domain %d: %w: %d fields make %d octets, a message takes %d",
+			domainID, ErrTooLarge, len(specs), size, e.maxMessage)
+	}
+	t := &Template{Template: p, dom: d}
+	for i := range p.Fields {
+		switch p.Fields[i].ID {
+		case idPackets, idReversePackets:
+			t.packets = append(t.packets, i)
+		case idOctets, idReverseOctets:
+			t.octets = append(t.octets, i)
+		}
+	}
+	d.defined[p] = t
+	return t, nil
+}
+
+// Withdraw says that no more records of the Template follow. Those written
+// before are sent first; then collectors on reliable transports are told,
+// and the id rests for a while (RFC 7011, Sections 8.1 and 8.4).
+func (e *Exporter) Withdraw(t *Template) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d := t.dom
+	if d.defined[t.Template] != t || !d.active.Retire(t.ID) {
+		return
+	}
+	e.seal(d)
+	d.options.forget(t)
+	e.queue.push(&message{dom: d, withdraw: t, version: d.active.Version()})
+	e.wake()
+}
+
+var errFull = errors.New("queue is full")
+
+// put packs one record. It returns errFull when there is no room for the
+// message it would begin, and ErrTooLarge (counted) for a record that no
+// message can hold. Exporter.mu is held.
+func (e *Exporter) put(t *Template, rec []byte) error {
+	d := t.dom
+	if d.open == nil && !e.begin(d) {
+		return errFull
+	}
+	if !d.builder.AddRecord(t.Template, rec) {
+		if !d.builder.Empty() {
+			e.seal(d)
+			if !e.begin(d) {
+				return errFull
+			}
+		}
+		if !d.builder.AddRecord(t.Template, rec) {
+			e.n.handed++
+			e.drop(t, rec)
+			return fmt.Errorf("%w: record of %d octets, a message takes %d", ErrTooLarge, len(rec), e.maxMessage)
+		}
+	}
+	e.n.handed++
+	if t.Scope > 0 {
+		d.open.options++
+		d.options.keep(optionsRecord{t: t, data: rec, after: e.sealed + 1})
+	}
+	return nil
+}
+
+// drop counts a record that no message will hold.
+func (e *Exporter) drop(t *Template, rec []byte) {
+	t.dom.dropped++
+	e.countDropped(t, rec)
+}
+
+// begin opens a message if the queue has room for it.
+func (e *Exporter) begin(d *domain) bool {
+	if e.queue.len() > 0 && e.queue.octets+e.maxMessage > e.cfg.QueueBytes {
+		return false
+	}
+	m := e.queue.get(e.maxMessage)
+	m.dom, m.since = d, time.Now()
+	d.open = m
+	d.builder.Reset(m.buf[:0], e.maxMessage)
+	if !e.armed {
+		// The loop sleeps without a deadline for open messages.
+		e.armed = true
+		e.wake()
+	}
+	return true
+}
+
+// seal puts the open message into the queue.
+func (e *Exporter) seal(d *domain) {
+	m := d.open
+	if m == nil {
+		return
+	}
+	d.open = nil
+	if d.builder.Empty() {
+		e.queue.put(m)
+		return
+	}
+	m.records = d.builder.Records()
+	m.data = d.builder.Finish(ipfix.Header{Domain: d.id})
+	m.version = d.active.Version()
+	m.gap, d.dropped = d.dropped, 0
+	e.queue.push(m)
+	e.sealed++
+	if n := e.queue.len(); n == 1 || n == batchMessages {
+		e.wake()
+	}
+}
+
+func (e *Exporter) sealAll() {
+	for _, d := range e.domains {
+		e.seal(d)
+	}
+}

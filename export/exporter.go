@@ -1,0 +1,262 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"ipfixsuite/ipfix"
+	"ipfixsuite/transport"
+)
+
+var (
+	// ErrClosed is returned to sources once the Exporter closes.
+	ErrClosed = errors.New("exporter closed")
+	// ErrTooLarge: a record or a Template that no message can hold.
+	ErrTooLarge = errors.New("larger than a message")
+)
+
+// An Exporter is an Exporting Process with one collector. Its methods may be
+// called from several goroutines.
+type Exporter struct {
+	cfg Config
+
+	mu         sync.Mutex // guards what follows, up to the next comment
+	domains    []*domain
+	byID       map[uint32]int
+	queue      queue
+	sealed     uint64 // messages that entered the queue
+	released   uint64 // and left it
+	flushes    []flush
+	armed      bool // the loop minds the age of open messages
+	maxMessage int
+	n          counters
+	session    transport.Session // of the loop's session, for Stats
+	metering   func() MeteringReport
+	started    bool
+	closing    bool
+
+	// Signals between the sources and the loop; capacity 1.
+	ready, room chan struct{}
+
+	closed   chan struct{} // Close was called
+	aborted  chan struct{} // and its context ended
+	finished chan struct{} // Run returned
+	closeErr error         // what Run returned; read after finished
+	abort    func()
+
+	stats options // the statistics' Templates and scratch space
+	loop  loop    // owned by Run
+}
+
+type flush struct {
+	upTo uint64
+	done chan struct{}
+}
+
+// New returns an Exporter; nothing is sent before Run.
+func New(cfg Config) (*Exporter, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.setDefaults()
+	e := &Exporter{
+		cfg:        cfg,
+		byID:       make(map[uint32]int),
+		maxMessage: min(cfg.MaxMessage, unknownPathMessage),
+		ready:      make(chan struct{}, 1),
+		room:       make(chan struct{}, 1),
+		closed:     make(chan struct{}),
+		aborted:    make(chan struct{}),
+		finished:   make(chan struct{}),
+	}
+	e.abort = sync.OnceFunc(func() { close(e.aborted) })
+	if err := e.defineOptions(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Write packs one encoded Data Record. When the queue is full it waits for
+// room until ctx ends: for sources that can wait, such as files. It returns
+// ErrTooLarge for a record that no message can hold, which is counted as
+// dropped; the next may be written.
+func (e *Exporter) Write(ctx context.Context, t *Template, rec []byte) error {
+	waited := false
+	for {
+		e.mu.Lock()
+		err := ErrClosed
+		if !e.closing {
+			err = e.put(t, rec)
+		}
+		if waited && err == nil {
+			signal(e.room) // others may wait as well
+		}
+		e.mu.Unlock()
+		if err != errFull {
+			return err
+		}
+		select {
+		case <-e.room:
+			waited = true
+		case <-e.closed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Offer packs one encoded Data Record, or counts it as dropped if the queue
+// is full: for sources that cannot wait, such as live traffic. It reports
+// whether the record was taken.
+func (e *Exporter) Offer(t *Template, rec []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		e.n.handed++
+		e.drop(t, rec)
+		return false
+	}
+	err := e.put(t, rec)
+	if err == errFull {
+		e.n.handed++
+		e.drop(t, rec)
+	}
+	return err == nil
+}
+
+// Flush sends what is in open messages without waiting for more, and returns
+// when everything written before has been handed to a session.
+func (e *Exporter) Flush(ctx context.Context) error {
+	e.mu.Lock()
+	e.sealAll()
+	f := flush{upTo: e.sealed, done: make(chan struct{})}
+	if e.released >= f.upTo {
+		e.mu.Unlock()
+		return nil
+	}
+	e.flushes = append(e.flushes, f)
+	e.wake()
+	e.mu.Unlock()
+	select {
+	case <-f.done:
+		return nil
+	case <-e.finished:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close takes no more records, sends what is there, the final statistics and
+// a probe as barrier where the transport has one, and closes the session. It
+// waits for Run to return; when ctx ends it gives up and counts what was not
+// sent as dropped. It may be called again.
+func (e *Exporter) Close(ctx context.Context) error {
+	e.mu.Lock()
+	first := !e.closing
+	e.closing = true
+	if first {
+		close(e.closed)
+	}
+	idle := !e.started && e.n.handed == 0
+	e.mu.Unlock()
+	if idle {
+		return nil
+	}
+	// Run may be a goroutine that has not come to its first line yet.
+	select {
+	case <-e.finished:
+		return e.closeErr
+	case <-ctx.Done():
+	}
+	e.abort()
+	e.mu.Lock()
+	started := e.started
+	e.started = true // Run has missed it
+	e.mu.Unlock()
+	if !started {
+		return fmt.Errorf("%d records were not sent: the exporter never ran", e.dropAll())
+	}
+	<-e.finished
+	return e.closeErr
+}
+
+// wake tells the loop that there is something to do.
+func (e *Exporter) wake() { signal(e.ready) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// release takes the first message off the queue: it was sent, or counted as
+// dropped. Exporter.mu is held.
+func (e *Exporter) release() {
+	m := e.queue.pop()
+	if m.withdraw == nil {
+		e.released++
+		for len(e.flushes) > 0 && e.released >= e.flushes[0].upTo {
+			close(e.flushes[0].done)
+			e.flushes = e.flushes[1:]
+		}
+	}
+	e.queue.put(m)
+	signal(e.room)
+}
+
+// dropFirst gives the first message of the queue up.
+func (e *Exporter) dropFirst() {
+	m := e.queue.at(0)
+	if m.withdraw == nil {
+		m.each(e.countDropped)
+		m.dom.lost += m.gap + uint32(m.records)
+	}
+	e.release()
+}
+
+// dialResult is what a dial goroutine brings.
+type dialResult struct {
+	t   transport.Session
+	err error
+}
+
+// loop is the state of Run's goroutine.
+type loop struct {
+	cur       *session // nil: there is none
+	dialing   bool
+	dialed    chan dialResult
+	probed    chan probeResult
+	always    <-chan time.Time // closed: an event that is always there
+	wg        sync.WaitGroup
+	redial    backoff
+	without   time.Time // since when there is no session
+	lingerTo  time.Time // a small batch waits until then for company
+	statsAt   time.Time
+	pace      bucket
+	lastErr   error  // why there is no session
+	unproven  uint64 // octets not confirmed by sessions that were lost
+	closing   bool
+	concluded bool // the final statistics are out
+
+	builder ipfix.Builder // Templates and the Exporter's own records
+	buf     []byte
+	batch   [batchMessages]*message
+	out     [batchMessages]transport.Outgoing
+}
+
+func (l *loop) start(e *Exporter, now time.Time) {
+	l.dialed = make(chan dialResult, 1)
+	l.probed = make(chan probeResult, 1)
+	always := make(chan time.Time)
+	close(always)
+	l.always = always
+	l.redial = backoff{min: e.cfg.RedialMin, max: e.cfg.RedialMax}
+	l.pace = bucket{rate: e.cfg.MaxRate}
+	l.without = now
+	l.buf = make([]byte, 0, e.cfg.MaxMessage)
+}

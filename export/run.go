@@ -1,0 +1,269 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	errStarted   = errors.New("exporter runs already, or did")
+	errUndrained = errors.New("no time left to send everything and have it confirmed")
+)
+
+// Run opens the session, sends what sources write and opens another session
+// when one is lost. It returns after Close, or when ctx ends: then what is
+// not sent is counted as dropped.
+func (e *Exporter) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.started {
+		e.mu.Unlock()
+		return errStarted
+	}
+	e.started = true
+	e.mu.Unlock()
+
+	ctx, cancel := context.WithCancel(ctx)
+	l := &e.loop
+	l.start(e, time.Now())
+	l.wg.Go(func() { // ends with this call: cancel follows the loop
+		select {
+		case <-e.aborted:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	err := e.run(ctx)
+	cancel()
+	l.wg.Wait()
+	select {
+	case r := <-l.dialed: // a session nobody needs any more
+		if r.t != nil {
+			closeSession(r.t)
+		}
+	default:
+	}
+	if left := e.dropAll(); left > 0 {
+		err = errors.Join(err, fmt.Errorf("%d records were not sent", left))
+	}
+	e.closeErr = err
+	close(e.finished)
+	return err
+}
+
+// dropAll gives up what is left at the end and returns its number of records.
+func (e *Exporter) dropAll() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closing {
+		e.closing = true
+		close(e.closed)
+	}
+	e.sealAll()
+	before := e.n.dropped
+	for e.queue.len() > 0 {
+		e.dropFirst()
+	}
+	return e.n.dropped - before
+}
+
+// run is the loop: each round does what time and the queue demand, then
+// waits for the next event.
+func (e *Exporter) run(ctx context.Context) error {
+	l := &e.loop
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		if err := e.advance(ctx, now); err != nil {
+			return err
+		}
+		next, more := e.pump(ctx, now)
+		if l.cur != nil && ended(l.cur.t) {
+			e.lose(l.cur, time.Now(), l.cur.t.Err())
+			continue
+		}
+		if e.drained() {
+			if done, err := e.conclude(ctx, now); done {
+				return err
+			}
+		}
+		at := l.always
+		if !more {
+			timer.Reset(time.Until(e.soonest(now, next)))
+			at = timer.C
+		}
+		if !e.event(ctx, at) {
+			if l.cur != nil {
+				e.end(l.cur)
+			}
+			if l.closing || isDone(e.aborted) {
+				return errUndrained
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// event waits for something to happen; false: ctx ended.
+func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
+	l := &e.loop
+	var gone <-chan struct{}
+	if l.cur != nil {
+		gone = l.cur.t.Done()
+	}
+	closed := e.closed
+	if l.closing {
+		closed = nil
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case r := <-l.dialed:
+		e.opened(ctx, r)
+	case r := <-l.probed:
+		e.answered(r)
+	case <-closed:
+		l.closing = true
+	case <-gone:
+	case <-e.ready:
+	case <-at:
+	}
+	return true
+}
+
+// advance does what is due by time. An error ends Run.
+func (e *Exporter) advance(ctx context.Context, now time.Time) error {
+	e.sealOld(now)
+	l := &e.loop
+	s := l.cur
+	if s == nil {
+		return e.dial(ctx, now)
+	}
+	if s.heartbeatDue(now) {
+		s.probe(now, &e.cfg)
+	}
+	if now.Before(s.retryAt) {
+		return nil
+	}
+	err := e.refresh(ctx, s, now)
+	if err == nil && !l.statsAt.IsZero() && !now.Before(l.statsAt) {
+		l.statsAt = now.Add(e.cfg.StatsInterval)
+		err = e.exportStats(ctx, s)
+	}
+	if err != nil {
+		e.sendFailed(s, now, err, false)
+	}
+	return nil
+}
+
+// refresh sends all Templates of the domains where they are due: of all on a
+// new session, which so is primed before any data.
+func (e *Exporter) refresh(ctx context.Context, s *session, now time.Time) error {
+	e.mu.Lock()
+	domains := e.domains
+	e.mu.Unlock()
+	for _, d := range domains {
+		if sd := s.domain(d, &e.cfg); sd.schedule.Due(now, s.messages) {
+			if err := e.announce(ctx, s, d, now, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sealOld seals the open messages whose first record waited long enough, all
+// of them if the Exporter closes.
+func (e *Exporter) sealOld(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, d := range e.domains {
+		if d.open != nil && (e.closing || now.Sub(d.open.since) >= e.cfg.MaxDelay) {
+			e.seal(d)
+		}
+	}
+}
+
+// soonest is when the loop must look again, at the latest; next is what pump
+// asked for.
+func (e *Exporter) soonest(now, next time.Time) time.Time {
+	at := next
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	e.mu.Lock()
+	e.armed = false
+	for _, d := range e.domains {
+		if d.open != nil {
+			e.armed = true
+			sooner(d.open.since.Add(e.cfg.MaxDelay))
+		}
+	}
+	e.mu.Unlock()
+	l := &e.loop
+	s := l.cur
+	if s == nil {
+		sooner(e.dialAt())
+	} else {
+		if !s.probing && s.canProbe {
+			sooner(s.probeAt)
+		}
+		due := l.statsAt
+		for i := range s.domains {
+			if sc := s.domains[i].schedule; sc != nil && !sc.Next().IsZero() && (due.IsZero() || sc.Next().Before(due)) {
+				due = sc.Next()
+			}
+		}
+		if !due.IsZero() && due.Before(s.retryAt) {
+			due = s.retryAt
+		}
+		sooner(due)
+		if now.Before(s.retryAt) {
+			sooner(s.retryAt)
+		}
+	}
+	if at.IsZero() {
+		at = now.Add(time.Hour)
+	}
+	return at
+}
+
+// drained reports whether the Exporter closes and nothing waits to be sent.
+func (e *Exporter) drained() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closing {
+		return false
+	}
+	e.sealAll()
+	return e.queue.len() == 0
+}
+
+// conclude ends the last session in order: final statistics, a probe that
+// confirms all of it, then the transport's own farewell.
+func (e *Exporter) conclude(ctx context.Context, now time.Time) (done bool, err error) {
+	l := &e.loop
+	s := l.cur
+	if s == nil {
+		if l.unproven > 0 {
+			err = fmt.Errorf("the collector did not confirm the last %d octets: %w", l.unproven, l.lastErr)
+		}
+		return true, err
+	}
+	if !l.concluded {
+		l.concluded = true
+		if err := e.exportStats(ctx, s); err != nil {
+			e.cfg.Log.Warn("final statistics not sent", "error", err)
+		}
+	}
+	if s.canProbe && s.confirmed < s.octets {
+		s.probe(now, &e.cfg)
+		return false, nil
+	}
+	e.end(s)
+	return true, nil
+}

@@ -1,0 +1,236 @@
+package export
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"ipfixsuite/ipfix"
+	"ipfixsuite/transport"
+)
+
+// pump sends one batch of the queue. more: there may be more to send at
+// once; else next is when to look again (zero: only an event changes it).
+func (e *Exporter) pump(ctx context.Context, now time.Time) (next time.Time, more bool) {
+	l := &e.loop
+	s := l.cur
+	if s == nil || now.Before(s.retryAt) {
+		return time.Time{}, false
+	}
+	limit := e.limit(s)
+	e.mu.Lock()
+	e.maxMessage = limit
+	n := min(e.queue.len(), batchMessages)
+	hurry := e.closing || len(e.flushes) > 0
+	for i := range n {
+		l.batch[i] = e.queue.at(i)
+	}
+	e.mu.Unlock()
+	if n == 0 {
+		l.lingerTo = time.Time{}
+		return time.Time{}, false
+	}
+	if n < batchMessages && !hurry {
+		if l.lingerTo.IsZero() {
+			l.lingerTo = now.Add(linger)
+		}
+		if now.Before(l.lingerTo) {
+			return l.lingerTo, false
+		}
+	}
+	next, more = e.sendBatch(ctx, s, now, l.batch[:n], limit)
+	if more {
+		l.lingerTo = time.Time{}
+	}
+	return next, more
+}
+
+// sendBatch sends of the batch what Templates, window and pace permit now.
+func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, batch []*message, limit int) (next time.Time, more bool) {
+	l := &e.loop
+	room := s.room(e.cfg.Window)
+	full := false
+	n := 0
+	for _, m := range batch {
+		if m.withdraw != nil || len(m.data) > limit || s.domain(m.dom, &e.cfg).version < m.version {
+			if n == 0 {
+				return time.Time{}, e.attend(ctx, s, now, m, limit)
+			}
+			break
+		}
+		// One message always goes when nothing is unconfirmed.
+		if room -= len(m.data); room < 0 && (n > 0 || s.octets > s.confirmed) {
+			full = true
+			break
+		}
+		if wait := l.pace.wait(now); wait > 0 {
+			next = now.Add(wait)
+			break
+		}
+		l.pace.take(m.records)
+		s.stamp(m, now)
+		l.out[n] = transport.Outgoing{Data: m.data}
+		n++
+	}
+	var err error
+	if n > 0 {
+		var k int
+		k, err = s.t.Send(ctx, l.out[:n])
+		for i := n - 1; i >= k; i-- {
+			s.unstamp(batch[i])
+		}
+		e.sent(s, batch[:k])
+		if k < n && err == nil {
+			err = errShort
+		}
+		if k > 0 {
+			s.tries = 0
+		}
+	}
+	if full || s.halfSpent(e.cfg.Window) {
+		s.probe(now, &e.cfg)
+	}
+	if err != nil {
+		e.sendFailed(s, now, err, true)
+		return time.Time{}, false
+	}
+	return next, n > 0 && !full && next.IsZero()
+}
+
+var errShort = errors.New("transport took part of a batch")
+
+// sent accounts for messages the transport took and frees their storage.
+func (e *Exporter) sent(s *session, batch []*message) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, m := range batch {
+		s.messages++
+		s.octets += uint64(len(m.data))
+		e.n.messages++
+		e.n.octets += uint64(len(m.data))
+		e.n.sent += uint64(m.records)
+		e.n.flows += uint64(m.records - m.options)
+		e.release()
+	}
+}
+
+// stamp writes what of the header belongs to this session and moment.
+func (s *session) stamp(m *message, now time.Time) {
+	sd := &s.domains[m.dom.index]
+	m.gap += m.dom.lost
+	m.dom.lost = 0
+	sd.seq += m.gap
+	binary.BigEndian.PutUint32(m.data[4:], exportTime(now))
+	binary.BigEndian.PutUint32(m.data[8:], sd.seq)
+	sd.seq += uint32(m.records)
+}
+
+// unstamp takes the numbers back of a message that was not taken; the last
+// one stamped first.
+func (s *session) unstamp(m *message) {
+	s.domains[m.dom.index].seq -= uint32(m.records) + m.gap
+}
+
+// attend does what must come before the first message of the queue can go.
+// It reports whether it succeeded.
+func (e *Exporter) attend(ctx context.Context, s *session, now time.Time, m *message, limit int) bool {
+	var err error
+	switch {
+	case m.withdraw != nil:
+		if err = e.sendWithdrawal(ctx, s, m.dom, m.withdraw); err == nil {
+			e.withdrawn(m, now)
+		}
+	case len(m.data) > limit:
+		e.split(m, limit)
+	default:
+		err = e.announce(ctx, s, m.dom, now, false)
+	}
+	if err != nil {
+		e.sendFailed(s, now, err, false)
+		return false
+	}
+	return true
+}
+
+// withdrawn frees the id of the Template whose end has been reached.
+func (e *Exporter) withdrawn(m *message, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, t := m.dom, m.withdraw
+	if err := d.active.Withdraw(t.ID, now); err != nil {
+		e.cfg.Log.Error("template withdrawn twice", "domain", d.id, "template", t.ID)
+	}
+	delete(d.defined, t.Template)
+	e.release()
+}
+
+// sendFailed handles an error on a session that may go on living: what is
+// due next is tried again, a message only a few times.
+func (e *Exporter) sendFailed(s *session, now time.Time, err error, data bool) {
+	if ended(s.t) || errors.Is(err, context.Canceled) {
+		return // the loop sees it
+	}
+	s.tries++
+	e.mu.Lock()
+	e.n.sendErrors++
+	if data && s.tries >= sendTries && e.queue.len() > 0 {
+		m := e.queue.at(0)
+		e.cfg.Log.Warn("message given up", "session", s.t.Peer().Session, "domain", m.dom.id, "records", m.records, "error", err)
+		e.dropFirst()
+		s.tries = 0
+	}
+	e.mu.Unlock()
+	s.retryAt = now.Add(min(5*time.Millisecond<<min(s.tries, 8), time.Second))
+}
+
+// split packs the records of the first message anew, for a session that
+// takes only smaller ones.
+func (e *Exporter) split(m *message, limit int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var pieces []*message
+	var b ipfix.Builder
+	gap := m.gap
+	options := 0
+	begin := func() { b.Reset(make([]byte, 0, limit), limit) }
+	cut := func() {
+		if !b.Empty() {
+			pieces = append(pieces, &message{
+				dom: m.dom, records: b.Records(), options: options, gap: gap,
+				version: m.version, data: b.Finish(ipfix.Header{Domain: m.dom.id}),
+			})
+			p := pieces[len(pieces)-1]
+			p.buf = p.data
+			gap, options = 0, 0
+		}
+		begin()
+	}
+	begin()
+	m.each(func(t *Template, rec []byte) {
+		if !b.AddRecord(t.Template, rec) {
+			cut()
+			if !b.AddRecord(t.Template, rec) {
+				e.countDropped(t, rec)
+				gap++
+				return
+			}
+		}
+		if t.Scope > 0 {
+			options++
+		}
+	})
+	cut()
+	m.dom.lost += gap
+	e.n.split++
+	// A flush waits for all pieces; the first message's release counts one.
+	more := uint64(len(pieces))
+	e.sealed += more
+	for i := range e.flushes {
+		e.flushes[i].upTo += more
+	}
+	e.release()
+	for i := len(pieces) - 1; i >= 0; i-- {
+		e.queue.pushFront(pieces[i])
+	}
+}

@@ -1,0 +1,135 @@
+package export
+
+import (
+	"syscall"
+	"time"
+
+	"ipfixsuite/ipfix"
+	"ipfixsuite/transport"
+)
+
+// Summary is what an Exporter has done since it began, with the names of the
+// --summary file.
+type Summary struct {
+	// RecordsExported were handed over by the source, options records among
+	// them, dropped ones too.
+	RecordsExported uint64 `json:"records_exported"`
+	// RecordsSent are all Data Records in messages, the Exporter's own
+	// options records included; replays are not counted again.
+	RecordsSent uint64 `json:"records_sent"`
+	// RecordsDropped were handed over but not sent.
+	RecordsDropped  uint64 `json:"records_dropped"`
+	RecordsReplayed uint64 `json:"records_replayed"`
+	RecordsSpooled  uint64 `json:"records_spooled"`
+	// OptionsRecordsSent are those of RecordsSent that the Exporter made
+	// itself: RecordsSent = RecordsExported - RecordsDropped + this.
+	OptionsRecordsSent uint64  `json:"options_records_sent"`
+	MessagesSent       uint64  `json:"messages_sent"`
+	TemplatesSent      uint64  `json:"templates_sent"`
+	SessionsOpened     uint64  `json:"sessions_opened"`
+	SessionsResumed    uint64  `json:"sessions_resumed"`
+	Rotations          uint64  `json:"rotations"`
+	HeartbeatsSent     uint64  `json:"heartbeats_sent"`
+	HeartbeatsAnswered uint64  `json:"heartbeats_answered"`
+	CollectorsLost     uint64  `json:"collectors_lost"`
+	MaxSwapGapUS       uint64  `json:"max_swap_gap_us"`
+	CPUSeconds         float64 `json:"cpu_seconds"` // of the process, user and system
+}
+
+// Stats is a snapshot of what Summary does not tell.
+type Stats struct {
+	Summary
+	BytesSent       uint64
+	SendErrors      uint64 // messages given up on a living session
+	MessagesSplit   uint64 // repacked for a session that takes less
+	QueuedMessages  int
+	QueuedBytes     int
+	UnconfirmedSent uint64 // octets that no probe had confirmed when a session ended
+	Session         *transport.SessionStats
+}
+
+// counters are guarded by Exporter.mu.
+type counters struct {
+	handed, sent, dropped, own          uint64
+	flows                               uint64 // sent, options records left out
+	droppedFlows                        uint64
+	droppedPackets, droppedOctets       uint64
+	firstDrop, lastDrop                 time.Time
+	messages, octets, templates         uint64
+	opened, resumed, lost               uint64
+	probesSent, probesAnswered          uint64 // on sessions that ended
+	sendErrors, split, unconfirmedAtEnd uint64
+}
+
+// countDropped accounts for a record that will not be sent: the sequence
+// number and the statistics of RFC 7011, Section 4.3 tell the collector.
+// Exporter.mu is held.
+func (e *Exporter) countDropped(t *Template, rec []byte) {
+	e.n.dropped++
+	if t.Scope > 0 {
+		return
+	}
+	e.n.lastDrop = time.Now()
+	if e.n.droppedFlows == 0 {
+		e.n.firstDrop = e.n.lastDrop
+	}
+	e.n.droppedFlows++
+	var r ipfix.Records
+	r.Reset(t.Template, rec)
+	if !r.Next() {
+		return
+	}
+	for _, i := range t.packets {
+		e.n.droppedPackets += r.Value(i).Num
+	}
+	for _, i := range t.octets {
+		e.n.droppedOctets += r.Value(i).Num
+	}
+}
+
+// Summary returns the counters of the --summary file.
+func (e *Exporter) Summary() Summary { return e.Stats().Summary }
+
+// Stats returns a snapshot.
+func (e *Exporter) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := &e.n
+	st := Stats{
+		Summary: Summary{
+			RecordsExported:    n.handed,
+			RecordsSent:        n.sent + n.own,
+			RecordsDropped:     n.dropped,
+			OptionsRecordsSent: n.own,
+			MessagesSent:       n.messages,
+			TemplatesSent:      n.templates,
+			SessionsOpened:     n.opened,
+			SessionsResumed:    n.resumed,
+			HeartbeatsSent:     n.probesSent,
+			HeartbeatsAnswered: n.probesAnswered,
+			CollectorsLost:     n.lost,
+			CPUSeconds:         cpuSeconds(),
+		},
+		BytesSent:       n.octets,
+		SendErrors:      n.sendErrors,
+		MessagesSplit:   n.split,
+		QueuedMessages:  e.queue.len(),
+		QueuedBytes:     e.queue.octets,
+		UnconfirmedSent: n.unconfirmedAtEnd,
+	}
+	if e.session != nil {
+		s := e.session.Stats()
+		st.Session = &s
+		st.HeartbeatsSent += s.ProbesSent
+		st.HeartbeatsAnswered += s.ProbesAnswered
+	}
+	return st
+}
+
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
