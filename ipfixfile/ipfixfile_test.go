@@ -342,6 +342,9 @@ func TestWriter_BuildsInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range uint32(50) {
+		if _, err := w.Begin(0); err != nil {
+			t.Fatal(err)
+		}
 		b, err := w.Available()
 		if err != nil {
 			t.Fatal(err)
@@ -349,7 +352,7 @@ func TestWriter_BuildsInPlace(t *testing.T) {
 		if cap(b) < maxMessage {
 			t.Fatalf("room for %d octets only", cap(b))
 		}
-		if err := w.Write(append(b, message(i, 30_000)...)); err != nil {
+		if err := w.Append(append(b, message(i, 30_000)...)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -108,17 +108,24 @@ func NewWriter(cfg Config) (*Writer, error) {
 	return &Writer{cfg: cfg}, nil
 }
 
-// Write appends one whole message. It is refused when it is none, or when a
-// full buffer cannot be written; then nothing of it is kept.
+// Write appends one whole message, to the next file if this one is full. It
+// is refused when it is none, or when a full buffer cannot be written; then
+// nothing of it is kept.
 func (w *Writer) Write(msg []byte) error {
-	if w.closed {
+	if _, err := w.Begin(len(msg)); err != nil {
+		return err
+	}
+	return w.Append(msg)
+}
+
+// Append is Write without a look at the size and age of the file that Begin
+// opened.
+func (w *Writer) Append(msg []byte) error {
+	if w.closed || w.file == nil {
 		return os.ErrClosed
 	}
 	if n := messageLen(msg); n == 0 || n != len(msg) {
 		return &FormatError{Length: int64(len(msg)), Reason: "not one whole IPFIX message"}
-	}
-	if _, err := w.Begin(len(msg)); err != nil {
-		return err
 	}
 	if len(w.buf)+len(msg) > cap(w.buf) {
 		if err := w.makeRoom(len(msg)); err != nil {
@@ -132,8 +139,8 @@ func (w *Writer) Write(msg []byte) error {
 }
 
 // Available returns an empty slice with room for one message of the greatest
-// length: a message built in it costs Write no copy. It is valid until the
-// next call of the Writer.
+// length: a message built in it costs Append no copy, and Append does not
+// fail. It is valid until the next call of the Writer.
 func (w *Writer) Available() ([]byte, error) {
 	if w.closed {
 		return nil, os.ErrClosed
@@ -149,7 +156,7 @@ func (w *Writer) Available() ([]byte, error) {
 // Begin makes sure that a file is open into which n octets still go, ending
 // the present one when it is too large or too old, and returns the file's
 // number, counted from 1. Whoever must write templates first in each file
-// watches that number; Write calls Begin itself.
+// watches that number.
 func (w *Writer) Begin(n int) (uint64, error) {
 	if w.closed {
 		return 0, os.ErrClosed
@@ -230,6 +237,9 @@ func (w *Writer) Close() error {
 
 // Stats tells what has been done so far.
 func (w *Writer) Stats() Stats { return w.stats }
+
+// Idle tells that no file is under way.
+func (w *Writer) Idle() bool { return w.file == nil }
 
 // Pending is how many octets wait in the buffer.
 func (w *Writer) Pending() int { return len(w.buf) }
