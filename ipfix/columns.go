@@ -86,7 +86,7 @@ func (r *Records) Columns(c *Columns) int {
 		col = col[:c.n]
 		c.cols[i] = col
 		switch {
-		case f.kind != kindUint:
+		case f.kind >= kindOctets:
 			for k := range col {
 				col[k] = number(f.Type, c.View(i, k))
 			}

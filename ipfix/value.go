@@ -37,35 +37,49 @@ func (r *Records) Values(dst []Value) []Value {
 		dst = make([]Value, len(fields))
 	}
 	dst = dst[:len(fields)]
-	// Numbers are loaded as 8 octets and shifted, whatever their length;
-	// b goes on behind the record for that, to the end of the set.
 	b := r.body[r.start:]
-	p := 0
 	for i := range fields {
-		f, v := &fields[i], &dst[i]
-		n := int(f.Length)
-		switch f.kind {
-		case kindUint:
-			if w := b[p:]; len(w) >= 8 {
-				v.Num = binary.BigEndian.Uint64(w) >> ((64 - 8*uint(n)) & 63)
-			} else {
-				v.Num = unsigned(w[:n])
-			}
-		case kindVariable, kindList:
-			p, n = variable(b, p)
-			v.Num = 0
-			if numeric(f.Type) {
-				v.Num = number(f.Type, b[p:p+n])
-			}
-		case kindOctets:
-			v.Num = 0
+		v := &dst[i]
+		switch fields[i].kind {
+		case kindUint64:
+			v.Num = binary.BigEndian.Uint64(b)
+			v.View = b[:8:8]
+			b = b[8:]
+		case kindUint32:
+			v.Num = uint64(binary.BigEndian.Uint32(b))
+			v.View = b[:4:4]
+			b = b[4:]
+		case kindUint16:
+			v.Num = uint64(binary.BigEndian.Uint16(b))
+			v.View = b[:2:2]
+			b = b[2:]
+		case kindUint8:
+			v.Num = uint64(b[0])
+			v.View = b[:1:1]
+			b = b[1:]
 		default:
-			v.Num = number(f.Type, b[p:p+n])
+			b = fields[i].value(v, b)
 		}
-		v.View = b[p : p+n : p+n]
-		p += n
 	}
 	return dst
+}
+
+// value is Values for the rarer fields; it returns what follows in b.
+func (f *Field) value(v *Value, b []byte) []byte {
+	n := int(f.Length)
+	if f.kind >= kindVariable {
+		var p int
+		p, n = variable(b, 0)
+		b = b[p:]
+	}
+	v.View = b[:n:n]
+	v.Num = 0
+	switch f.kind {
+	case kindOctets, kindVariable, kindText, kindList:
+	default:
+		v.Num = number(f.Type, v.View)
+	}
+	return b[n:]
 }
 
 // Value is field i of the current record.
