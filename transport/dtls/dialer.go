@@ -1,0 +1,175 @@
+package dtls
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ipfixsuite/transport"
+)
+
+// readBatch is how many datagrams a session's reader takes at once: answers to
+// probes are all that comes.
+const readBatch = 4
+
+// A Dialer opens DTLS sessions over a carrier of its own for each. It keeps
+// the last session for resumption, so use one Dialer for an endpoint's life.
+type Dialer struct {
+	// Connect makes the carrier of a new session and names the peer on it.
+	Connect func(context.Context) (transport.DatagramConn, netip.AddrPort, error)
+	Config  Config
+	// Carrier tells what the carrier itself offers; the zero value is UDP.
+	Carrier transport.Properties
+
+	once  sync.Once
+	cache *sessionCache
+}
+
+// Dial implements transport.Dialer.
+func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
+	if err := d.Config.Validate(); err != nil {
+		return nil, err
+	}
+	cfg := d.Config.withDefaults()
+	if name := cfg.Credentials.ServerName(); name != "" {
+		cfg.ServerName = name
+	}
+	if cfg.PSKIdentity == "" && !cfg.Credentials.HasCertificate() {
+		cfg.PSKIdentity = cfg.Credentials.PSKIdentity()
+	}
+	if cfg.PSKIdentity == "" && cfg.ServerName == "" {
+		return nil, errors.New("dtls: no name to check the peer's certificate against")
+	}
+	d.once.Do(func() { d.cache = newSessionCache(1, cfg.SessionTTL) })
+	conn, peer, err := d.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := d.handshake(ctx, cfg, conn, peer)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("dtls handshake with %v: %w", peer, err), conn.Close())
+	}
+	return s, nil
+}
+
+func (d *Dialer) handshake(ctx context.Context, cfg Config, conn transport.DatagramConn, peer netip.AddrPort) (*session, error) {
+	drops := new(dropCounters)
+	sh := newShim(true, conn.LocalAddr(), peer, drops, func(b []byte) error {
+		_, err := conn.WriteBatch([]transport.Datagram{{Peer: peer, Data: b}})
+		return err
+	})
+	readCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r := &reader{conn: conn, peer: peer, drops: drops, shim: sh, ended: make(chan struct{})}
+	go r.run(readCtx) // ended by stop, or by the carrier
+	drv := &driver{cfg: cfg, client: true, cache: d.cache, mtu: conn.MaxDatagram(peer)}
+	hctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	go func() { // ended by fail
+		select {
+		case <-r.ended:
+			fail(r.err)
+		case <-hctx.Done():
+		}
+	}()
+	t, err := drv.run(hctx, sh)
+	if err != nil {
+		stop()
+		<-r.ended
+		return nil, err
+	}
+	s := &session{
+		association: newAssociation(conn, peer, netip.Addr{}, t, cfg),
+		cfg:         cfg, base: d.Carrier, cache: d.cache, id: t.sessionID,
+		who: transport.Peer{
+			Identity: t.identity, Remote: peer, Local: conn.LocalAddr(), Scheme: cfg.Scheme,
+			Resumed: t.resumed, Session: newSessionNumber(),
+		},
+		probing: make(chan struct{}, 1), done: make(chan struct{}),
+		stop: stop, reader: r.ended, drops: drops,
+	}
+	s.probing <- struct{}{}
+	r.establish(s, time.Now())
+	return s, nil
+}
+
+// reader reads a session's carrier: for the shim until the handshake is over,
+// then for the session.
+type reader struct {
+	conn  transport.DatagramConn
+	peer  netip.AddrPort
+	drops *dropCounters
+	ended chan struct{}
+	err   error // why, once ended
+
+	mu   sync.Mutex
+	shim *shim
+	s    *session
+}
+
+func (r *reader) run(ctx context.Context) {
+	defer close(r.ended)
+	batch := make([]transport.Datagram, readBatch)
+	for {
+		n, err := r.conn.ReadBatch(ctx, batch)
+		if n > 0 {
+			now := time.Now()
+			r.mu.Lock()
+			for _, d := range batch[:n] {
+				r.take(d, now)
+			}
+			r.mu.Unlock()
+		}
+		if err != nil {
+			r.err = err
+			break
+		}
+	}
+	r.mu.Lock()
+	s := r.s
+	r.mu.Unlock()
+	if s != nil {
+		s.end(r.err)
+		_ = r.conn.Close()
+	}
+}
+
+func (r *reader) take(d transport.Datagram, now time.Time) {
+	switch {
+	case d.Peer.IsValid() && d.Peer != r.peer:
+		r.drops.add(dropForeign)
+	case r.s != nil:
+		r.s.receive(d.Data, now)
+	default:
+		r.shim.push(d.Data)
+	}
+}
+
+// establish turns to the session, beginning with what came early.
+func (r *reader) establish(s *session, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.s = s
+	for _, b := range r.shim.leftovers() {
+		s.receive(b, now)
+	}
+	r.shim = nil
+	select {
+	case <-r.ended: // the carrier failed meanwhile
+		s.end(r.err)
+		_ = r.conn.Close()
+	default:
+	}
+}
+
+// newSessionNumber is unique without anybody keeping count, and small enough
+// for a JSON number.
+func newSessionNumber() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.BigEndian.Uint64(b[:])>>11 | 1
+}

@@ -1,0 +1,508 @@
+package dtls
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	pion "github.com/pion/dtls/v3"
+	"github.com/pion/dtls/v3/pkg/protocol/extension"
+	"github.com/pion/dtls/v3/pkg/protocol/handshake"
+	"github.com/pion/logging"
+
+	"ipfixsuite/heartbeat"
+	"ipfixsuite/transport/dtls/record"
+)
+
+const (
+	// sequenceMargin is left between pion's last sequence number and our
+	// first: whatever pion may still seal into the void cannot meet ours.
+	sequenceMargin = 16
+	// alertGrace is how long a plaintext alert, which anybody can forge, has
+	// to go unanswered by handshake progress before it is believed.
+	alertGrace = 250 * time.Millisecond
+	// finishedGrace is the same for a Finished that does not open.
+	finishedGrace = 500 * time.Millisecond
+	// handshakeOverhead is what a datagram holds beside the handshake body
+	// that pion's MTU bounds: headers, AEAD, a Connection ID.
+	handshakeOverhead = 96
+	maxHandshakeMTU   = 1200
+
+	connectionIDExtension = 54 // RFC 9146, Section 3
+)
+
+// taken is an association after the takeover.
+type taken struct {
+	sealer     *record.Sealer
+	opener     *record.Opener
+	suite      record.Suite
+	identity   string
+	resumed    bool
+	heartbeat  heartbeat.Mode // the peer's; 0: not negotiated
+	lastFlight []byte         // to repeat when the peer repeats its own
+	cid        []byte         // on the peer's records
+	random     [32]byte       // the client's
+	sessionID  []byte
+}
+
+// driver runs one handshake.
+type driver struct {
+	cfg    Config
+	client bool
+	cache  *sessionCache // nil: no resumption
+	mtu    int           // of a datagram
+	cookie []byte        // server: what the client has already returned
+
+	sh     *shim
+	resume *resumption
+	cancel context.CancelCauseFunc
+
+	mu           sync.Mutex
+	identity     string
+	refusal      error
+	serverHello  sentHello // server: what it sent
+	pskHash      [sha256.Size]byte
+	pskIdentity  string
+	master       []byte // as soon as pion has it
+	custom       *pskKeys
+	grantedCID   []byte
+	alertTimer   *time.Timer
+	finishTimer  *time.Timer
+	finishedGood bool
+}
+
+type sentHello struct {
+	random    [32]byte
+	sessionID []byte
+	suite     record.Suite
+}
+
+// run performs the handshake over sh and takes the association over. The
+// shim is closed when it returns.
+func (d *driver) run(ctx context.Context, sh *shim) (*taken, error) {
+	d.sh = sh
+	defer sh.Close()
+	if d.cfg.HandshakeTimeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, d.cfg.HandshakeTimeout, errTimeout)
+		defer stop()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d.cancel = cancel
+	defer d.stopTimers()
+	sh.onAlert, sh.onProgress, sh.onFinished = d.plaintextAlert, d.progress, d.checkFinished
+
+	conn, err := d.pion()
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.HandshakeContext(ctx); err != nil {
+		err = d.reason(ctx, err)
+		sh.mute()
+		sh.Close()
+		_ = conn.Close()
+		return nil, err
+	}
+	return d.takeover(conn)
+}
+
+// takeover ends pion's part. The order is what makes it safe: no record of
+// pion's leaves after mute; so every sequence number it used on the wire is in
+// the snapshot; only then may it be closed, which makes it seal a close_notify
+// under a number that may be ours.
+func (d *driver) takeover(conn *pion.Conn) (*taken, error) {
+	d.sh.mute()
+	snap, err := d.snapshot(conn)
+	d.sh.Close() // wakes pion's reader
+	_ = conn.Close()
+	if err != nil {
+		return nil, err
+	}
+	t, err := d.associate(snap)
+	clear(snap.MasterSecret)
+	return t, err
+}
+
+func (d *driver) associate(snap snapshot) (*taken, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clientRandom, serverRandom := snap.LocalRandom, snap.RemoteRandom
+	if !d.client {
+		clientRandom, serverRandom = serverRandom, clientRandom
+	}
+	t := &taken{suite: record.Suite(snap.CipherSuiteID), identity: d.identity, random: clientRandom}
+	var previous stored
+	if d.resume != nil {
+		id := d.serverHello.sessionID
+		if d.client {
+			id = d.peerHello().sessionID
+		}
+		previous, t.resumed = d.resume.resumed(id)
+		t.sessionID = bytes.Clone(id)
+	}
+	if t.resumed {
+		// An abbreviated handshake negotiates no Connection ID in pion.
+		snap.LocalConnectionID, snap.RemoteConnectionID = nil, nil
+	}
+	secrets := record.Secrets{
+		Suite: t.suite, Master: snap.MasterSecret, Client: d.client,
+		ClientRandom: clientRandom[:], ServerRandom: serverRandom[:],
+		LocalCID: snap.LocalConnectionID, RemoteCID: snap.RemoteConnectionID,
+		Sequence: snap.SequenceNumber + sequenceMargin, Window: d.cfg.ReplayWindow,
+	}
+	var err error
+	if t.sealer, t.opener, err = record.New(secrets); err != nil {
+		return nil, err
+	}
+	if err := d.openFinished(t.opener); err != nil {
+		return nil, err
+	}
+	if w := d.cfg.keyLog(); w != nil {
+		// pion's own line is wrong for a server that resumes: it names the
+		// server's random.
+		if _, err := fmt.Fprintf(w, "CLIENT_RANDOM %x %x\n", clientRandom, snap.MasterSecret); err != nil {
+			d.cfg.Log.Warn("key log not written", "err", err)
+		}
+	}
+	t.cid = snap.LocalConnectionID
+	d.sh.mu.Lock()
+	// The side that sends last must be able to repeat its flight (RFC 6347,
+	// Section 4.2.4): the server of a full handshake, the client of a resumed.
+	if d.client == t.resumed {
+		t.lastFlight = d.sh.lastFlight
+	}
+	d.sh.mu.Unlock()
+	t.heartbeat = d.peerMode()
+	if t.resumed && t.heartbeat == 0 && d.cfg.Heartbeat.mode() != 0 {
+		t.heartbeat = previous.heartbeat
+	}
+	if d.resume != nil && !t.resumed {
+		d.store(snap, t)
+	}
+	return t, nil
+}
+
+// openFinished proves the derived keys on what the peer sealed with them,
+// before anything of ours is sealed.
+func (d *driver) openFinished(o *record.Opener) error {
+	d.sh.mu.Lock()
+	defer d.sh.mu.Unlock()
+	for _, rec := range d.sh.finished {
+		t, content, err := o.Open(bytes.Clone(rec))
+		if err == nil && t == record.Handshake && len(content) > 0 && content[0] == typeFinished {
+			d.sh.finished = nil
+			return nil
+		}
+	}
+	return errors.New("derived keys do not open the peer's Finished")
+}
+
+// snapshot reads pion's state, or for the suite that is not pion's, ours.
+func (d *driver) snapshot(conn *pion.Conn) (snapshot, error) {
+	d.mu.Lock()
+	custom := d.custom
+	d.mu.Unlock()
+	if !custom.ready {
+		return takeSnapshot(conn)
+	}
+	s := snapshot{
+		CipherSuiteID: uint16(custom.secrets.Suite), MasterSecret: custom.secrets.Master,
+		SequenceNumber: custom.next, IdentityHint: []byte(d.pskIdentity), IsClient: d.client,
+		LocalRandom: [32]byte(custom.secrets.ClientRandom), RemoteRandom: [32]byte(custom.secrets.ServerRandom),
+		LocalConnectionID: d.grantedCID,
+	}
+	if !d.client {
+		s.LocalRandom, s.RemoteRandom = s.RemoteRandom, s.LocalRandom
+	}
+	if cid, ok := d.peerHello().extension(connectionIDExtension); ok && len(cid) > 0 && d.cfg.ConnectionID {
+		s.RemoteConnectionID = cid[1:]
+	}
+	return s, nil
+}
+
+func (d *driver) store(snap snapshot, t *taken) {
+	session := d.resume.fullSession()
+	if session == nil && !d.client && len(t.sessionID) > 0 {
+		// pion does not keep the session of a client that authenticated by
+		// certificate; we check that certificate at each resumption.
+		session = &pion.Session{
+			ID: t.sessionID, Secret: bytes.Clone(snap.MasterSecret), Version: 1,
+			CipherSuiteID: pion.CipherSuiteID(snap.CipherSuiteID), ExtendedMasterSecret: true,
+			PeerCertificates: snap.PeerCertificates,
+		}
+	}
+	if session == nil || len(session.ID) == 0 {
+		return
+	}
+	s := *session
+	s.Secret = bytes.Clone(s.Secret)
+	key := ""
+	if !d.client {
+		key = string(s.ID)
+	}
+	d.cache.put(key, stored{session: s, heartbeat: t.heartbeat}, time.Now())
+}
+
+func (d *driver) peerHello() hello {
+	d.sh.mu.Lock()
+	defer d.sh.mu.Unlock()
+	return d.sh.sniff.hello
+}
+
+// peerMode is the heartbeat mode the peer's hello announced, 0 without.
+func (d *driver) peerMode() heartbeat.Mode {
+	if d.cfg.Heartbeat.mode() == 0 {
+		return 0
+	}
+	if v, ok := d.peerHello().extension(heartbeat.ExtensionType); ok && len(v) == 1 {
+		return heartbeat.Mode(v[0])
+	}
+	return 0
+}
+
+// pion makes the connection, configured so that we decide whom to trust.
+func (d *driver) pion() (*pion.Conn, error) {
+	d.custom = &pskKeys{}
+	cfg := &pion.Config{
+		ExtendedMasterSecret: pion.RequireExtendedMasterSecret,
+		FlightInterval:       d.cfg.Retransmit,
+		MTU:                  max(min(d.mtu-handshakeOverhead, maxHandshakeMTU), 256),
+		LoggerFactory:        silent{},
+		KeyLogWriter:         keyTap{d},
+		CipherSuites:         []pion.CipherSuiteID{},
+		// The chain is checked in verifyConnection, which also runs when a
+		// session is resumed.
+		InsecureSkipVerify: true,
+		VerifyConnection:   d.verifyConnection,
+	}
+	for _, s := range d.cfg.Suites {
+		if s == record.ECDHEPSKAES128GCM {
+			cfg.CustomCipherSuites = func() []pion.CipherSuite { return []pion.CipherSuite{&pskSuite{d.custom}} }
+			continue
+		}
+		cfg.CipherSuites = append(cfg.CipherSuites, pion.CipherSuiteID(s))
+	}
+	if d.cache != nil && d.cfg.SessionTTL > 0 {
+		d.resume = &resumption{cache: d.cache, client: d.client}
+		cfg.SessionStore = d.resume
+	}
+	if d.client {
+		return d.pionClient(cfg)
+	}
+	return d.pionServer(cfg)
+}
+
+func (d *driver) pionClient(cfg *pion.Config) (*pion.Conn, error) {
+	if id := d.cfg.PSKIdentity; id != "" {
+		cfg.PSKIdentityHint = []byte(id)
+		cfg.PSK = func([]byte) ([]byte, error) { return d.presharedKey(id) }
+	} else {
+		cfg.CustomCipherSuites = nil
+		if d.cfg.Credentials.HasCertificate() {
+			cfg.Certificates = []tls.Certificate{d.cfg.Credentials.Certificate()}
+		}
+		cfg.ServerName = d.cfg.ServerName
+		// Before a session is offered for resumption its certificate is looked
+		// at again; what the server then presents verifyConnection checks.
+		cfg.VerifyPeerCertificate = func(chain [][]byte, _ [][]*x509.Certificate) error {
+			if d.peerHello().random != nil {
+				return nil
+			}
+			_, err := d.checkChain(chain, time.Now())
+			return err
+		}
+	}
+	if d.cfg.ConnectionID {
+		// Of zero length: we put the peer's on our records and want none.
+		cfg.ConnectionIDGenerator = func() []byte { return []byte{} }
+	}
+	if m := d.cfg.Heartbeat.mode(); m != 0 {
+		cfg.ClientHelloMessageHook = func(h handshake.MessageClientHello) handshake.Message {
+			h.Extensions = append(h.Extensions, heartbeatExtension{m})
+			return &h
+		}
+	}
+	return pion.Client(d.sh, d.sh.peer, cfg)
+}
+
+func (d *driver) pionServer(cfg *pion.Config) (*pion.Conn, error) {
+	if creds := d.cfg.Credentials; creds.HasCertificate() && slices.ContainsFunc(d.cfg.Suites, func(s record.Suite) bool { return !s.PSK() }) {
+		cfg.Certificates = []tls.Certificate{creds.Certificate()}
+		// Asked for, and demanded in verifyConnection: pion would not resume
+		// a session whose client it demanded a certificate of.
+		cfg.ClientAuth = pion.RequestClientCert
+		cfg.ClientCAs = creds.Roots()
+	}
+	if d.cfg.Credentials.HasPSK() && slices.ContainsFunc(d.cfg.Suites, record.Suite.PSK) {
+		cfg.PSK = func(identity []byte) ([]byte, error) { return d.presharedKey(string(identity)) }
+	} else {
+		cfg.CustomCipherSuites = nil
+	}
+	if d.cfg.ConnectionID {
+		d.sh.cidLen = cidLen
+		cfg.ConnectionIDGenerator = func() []byte {
+			id := make([]byte, cidLen)
+			rand.Read(id)
+			d.grantedCID = id
+			return id
+		}
+	}
+	cfg.ServerHelloMessageHook = d.onServerHello
+	conn, err := pion.Server(d.sh, d.sh.peer, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if d.cookie != nil {
+		field := cookieField(conn)
+		if field == nil {
+			return nil, errors.New("pion/dtls keeps its cookie elsewhere than the pinned version")
+		}
+		// Runs in the goroutine that drew pion's cookie and will compare it.
+		d.sh.swapCookie = func() { *field = d.cookie }
+	}
+	return conn, nil
+}
+
+// onServerHello adds the heartbeat extension when the client offered it, and
+// keeps what the ServerHello says.
+func (d *driver) onServerHello(h handshake.MessageServerHello) handshake.Message {
+	d.mu.Lock()
+	d.serverHello = sentHello{random: h.Random.MarshalFixed(), sessionID: bytes.Clone(h.SessionID)}
+	if h.CipherSuiteID != nil {
+		d.serverHello.suite = record.Suite(*h.CipherSuiteID)
+	}
+	d.mu.Unlock()
+	if m := d.cfg.Heartbeat.mode(); m != 0 && d.peerMode().Valid() {
+		h.Extensions = append(h.Extensions, heartbeatExtension{m})
+	}
+	return &h
+}
+
+// presharedKey is pion's PSK callback, on both sides and also for sessions
+// that are to be resumed.
+func (d *driver) presharedKey(identity string) ([]byte, error) {
+	key, ok := d.cfg.Credentials.PSK(identity)
+	if !ok {
+		return nil, d.refuse(fmt.Errorf("%w %q", errUnknownPSK, identity))
+	}
+	if !d.client {
+		if err := d.cfg.Credentials.AllowPSK(identity); err != nil {
+			return nil, d.refuse(&refusal{err: err, alert: alertAccessDenied})
+		}
+	}
+	d.mu.Lock()
+	d.pskIdentity, d.pskHash = identity, sha256.Sum256(key)
+	d.mu.Unlock()
+	return key, nil
+}
+
+// verifyConnection is pion's last question before a handshake completes, full
+// or resumed.
+func (d *driver) verifyConnection(s *pion.State) error {
+	now := time.Now()
+	if v, ok := d.peerHello().extension(heartbeat.ExtensionType); ok && d.cfg.Heartbeat.mode() != 0 {
+		// Another mode is answered by illegal_parameter (RFC 6520, Section 2).
+		if len(v) != 1 || !heartbeat.Mode(v[0]).Valid() {
+			return d.refuse(errHeartbeatMode)
+		}
+	}
+	suite := record.Suite(s.CipherSuiteID)
+	if suite.PSK() {
+		identity := string(s.IdentityHint)
+		if d.client {
+			identity = d.cfg.PSKIdentity
+		} else if err := d.cfg.Credentials.AllowPSK(identity); err != nil {
+			return d.refuse(&refusal{err: err, alert: alertAccessDenied})
+		}
+		d.setIdentity(identity)
+		return nil
+	}
+	identity, err := d.checkChain(s.PeerCertificates, now)
+	if err != nil {
+		return d.refuse(err)
+	}
+	d.setIdentity(identity)
+	return nil
+}
+
+func (d *driver) setIdentity(identity string) {
+	d.mu.Lock()
+	d.identity = identity
+	d.mu.Unlock()
+}
+
+// refuse keeps the first refusal and lets pion's alert carry its code.
+func (d *driver) refuse(err error) error {
+	r, ok := errors.AsType[*refusal](err)
+	if !ok {
+		r = refuse(err)
+	}
+	d.mu.Lock()
+	if d.refusal == nil {
+		d.refusal = r
+	}
+	d.mu.Unlock()
+	d.sh.mu.Lock()
+	d.sh.alertCode = r.alert
+	d.sh.mu.Unlock()
+	return err
+}
+
+// reason is why a handshake failed: our refusal, what ended the context, or
+// what pion says.
+func (d *driver) reason(ctx context.Context, err error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refusal != nil {
+		return d.refusal
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		if errors.Is(cause, errTimeout) && d.client && d.cfg.PSKIdentity != "" && d.peerHello().random != nil {
+			return fmt.Errorf("%w: no answer to our Finished (wrong pre-shared key?)", cause)
+		}
+		return cause
+	}
+	var hs *pion.HandshakeError
+	if errors.As(err, &hs) {
+		err = hs.Err
+	}
+	return err
+}
+
+// heartbeatExtension is the hello extension of RFC 6520, Section 2.
+type heartbeatExtension struct{ mode heartbeat.Mode }
+
+func (e heartbeatExtension) TypeValue() extension.TypeValue { return heartbeat.ExtensionType }
+func (e heartbeatExtension) Unmarshal([]byte) error         { return nil }
+func (e heartbeatExtension) Marshal() ([]byte, error) {
+	b := binary.BigEndian.AppendUint16(nil, heartbeat.ExtensionType)
+	return append(b, 0, 1, byte(e.mode)), nil
+}
+
+// silent is pion's logger: what matters is told by errors and counters.
+type silent struct{}
+
+func (silent) NewLogger(string) logging.LeveledLogger { return silentLogger{} }
+
+type silentLogger struct{}
+
+func (silentLogger) Trace(string)          {}
+func (silentLogger) Tracef(string, ...any) {}
+func (silentLogger) Debug(string)          {}
+func (silentLogger) Debugf(string, ...any) {}
+func (silentLogger) Info(string)           {}
+func (silentLogger) Infof(string, ...any)  {}
+func (silentLogger) Warn(string)           {}
+func (silentLogger) Warnf(string, ...any)  {}
+func (silentLogger) Error(string)          {}
+func (silentLogger) Errorf(string, ...any) {}

@@ -1,0 +1,158 @@
+package dtls
+
+import (
+	"bytes"
+	"container/list"
+	"sync"
+	"time"
+
+	pion "github.com/pion/dtls/v3"
+
+	"ipfixsuite/heartbeat"
+)
+
+// stored is a session that may be resumed. What authenticated it is kept and
+// checked again at each resumption, and it ends after a time, lest a session
+// outlives its peer's certificate (CVE-2016-5419).
+type stored struct {
+	session pion.Session
+	// heartbeat is the peer's mode of the full handshake: GnuTLS does not
+	// repeat the extension when it resumes, but goes on answering.
+	heartbeat heartbeat.Mode
+	expires   time.Time
+}
+
+// sessionCache keeps sessions by key, the oldest making room. A Listener's
+// key is the session id, a Dialer has one entry under the empty key: the
+// session of its endpoint survives a new source port and even another carrier
+// (RFC 5238, Section 3.4).
+type sessionCache struct {
+	mu    sync.Mutex
+	max   int
+	ttl   time.Duration
+	byKey map[string]*list.Element
+	order *list.List // of cacheEntry, the oldest first
+}
+
+type cacheEntry struct {
+	key string
+	stored
+}
+
+func newSessionCache(n int, ttl time.Duration) *sessionCache {
+	return &sessionCache{max: n, ttl: ttl, byKey: map[string]*list.Element{}, order: list.New()}
+}
+
+func (c *sessionCache) get(key string, now time.Time) (stored, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byKey[key]
+	if !ok {
+		return stored{}, false
+	}
+	entry := e.Value.(cacheEntry)
+	if !now.Before(entry.expires) {
+		c.remove(e)
+		return stored{}, false
+	}
+	return entry.stored, true
+}
+
+func (c *sessionCache) put(key string, s stored, now time.Time) {
+	if c.max <= 0 || c.ttl <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.byKey[key]; ok {
+		c.remove(e)
+	}
+	for c.order.Len() >= c.max {
+		c.remove(c.order.Front())
+	}
+	s.expires = now.Add(c.ttl)
+	c.byKey[key] = c.order.PushBack(cacheEntry{key, s})
+}
+
+// del forgets a session, but only if it is the one of this id: a newer one
+// under the same key stays.
+func (c *sessionCache) del(key string, id []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.byKey[key]; ok && bytes.Equal(e.Value.(cacheEntry).session.ID, id) {
+		c.remove(e)
+	}
+}
+
+func (c *sessionCache) remove(e *list.Element) {
+	entry := c.order.Remove(e).(cacheEntry)
+	delete(c.byKey, entry.key)
+}
+
+func (c *sessionCache) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.order.Len()
+}
+
+// resumption is one handshake's view of the cache, as pion wants it.
+type resumption struct {
+	cache  *sessionCache
+	client bool
+
+	mu      sync.Mutex
+	offered stored        // what Get found
+	full    *pion.Session // what Set brought: the client's full handshake
+}
+
+func (r *resumption) key(k []byte) string {
+	if r.client {
+		return ""
+	}
+	return string(k)
+}
+
+// Get implements pion.SessionStore.
+func (r *resumption) Get(k []byte) (pion.Session, error) {
+	s, ok := r.cache.get(r.key(k), time.Now())
+	if !ok {
+		return pion.Session{}, nil
+	}
+	r.mu.Lock()
+	r.offered = s
+	r.mu.Unlock()
+	return s.session, nil
+}
+
+// Set implements pion.SessionStore. The session enters the cache only after
+// the takeover.
+func (r *resumption) Set(_ []byte, s pion.Session) error {
+	r.mu.Lock()
+	r.full = &s
+	r.mu.Unlock()
+	return nil
+}
+
+// Del implements pion.SessionStore: a handshake that failed fatally, or a
+// server that no longer knows the session.
+func (r *resumption) Del(k []byte) error {
+	r.mu.Lock()
+	id := r.offered.session.ID
+	r.mu.Unlock()
+	r.cache.del(r.key(k), id)
+	return nil
+}
+
+// resumed returns the stored session that the hello of this id resumed.
+func (r *resumption) resumed(id []byte) (stored, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.offered
+	return s, len(id) > 0 && bytes.Equal(s.session.ID, id)
+}
+
+func (r *resumption) fullSession() *pion.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.full
+}

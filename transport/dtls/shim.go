@@ -1,0 +1,291 @@
+package dtls
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"ipfixsuite/transport/dtls/record"
+)
+
+const (
+	// maxQueued bounds the datagrams that wait for a handshake to read them.
+	maxQueued = 64
+	// maxEarly and maxEarlyBytes bound protected records that came before the
+	// handshake was over here, kept for the association that follows.
+	maxEarly      = 256
+	maxEarlyBytes = 256 << 10
+	// maxFinished bounds what may be the peer's Finished: retransmissions and
+	// what an attacker throws in.
+	maxFinished = 4
+	// cidLen is the length of the Connection IDs a Listener grants.
+	cidLen = 8
+)
+
+// shim is the net.PacketConn that pion sees. It lets pass only what a
+// handshake consists of, reads along, keeps what comes too early, and can be
+// muted: pion then writes into the void.
+type shim struct {
+	client bool
+	cidLen int // of the Connection ID on the peer's records, 0 for none
+	send   func([]byte) error
+	drops  *dropCounters
+	local  net.Addr
+	peer   net.Addr
+
+	in     chan []byte
+	closed chan struct{}
+	once   sync.Once
+	rbuf   []byte // owned by the reading goroutine
+
+	mu         sync.Mutex
+	muted      bool
+	wake       chan struct{} // closed by a read deadline in the past
+	sniff      sniffer
+	early      [][]byte
+	earlyBytes int
+	lastFlight []byte   // the last datagram sent that holds a ChangeCipherSpec
+	finished   [][]byte // candidates for the peer's Finished
+	swapCookie func()   // called instead of sending pion's HelloVerifyRequest
+	alertCode  uint8    // replaces the description of pion's plaintext alert
+
+	// onAlert is told of a plaintext fatal alert, onProgress of a handshake
+	// record, onFinished of a candidate. They are called without the lock.
+	onAlert    func(code uint8)
+	onProgress func()
+	onFinished func()
+}
+
+func newShim(client bool, local, peer netip.AddrPort, drops *dropCounters, send func([]byte) error) *shim {
+	return &shim{
+		client: client, send: send, drops: drops,
+		local: net.UDPAddrFromAddrPort(local), peer: net.UDPAddrFromAddrPort(peer),
+		in: make(chan []byte, maxQueued), closed: make(chan struct{}), wake: make(chan struct{}),
+		sniff:      sniffer{client: client},
+		onAlert:    func(uint8) {},
+		onProgress: func() {},
+		onFinished: func() {},
+	}
+}
+
+// push hands a datagram to the handshake; it copies.
+func (s *shim) push(b []byte) {
+	select {
+	case s.in <- bytes.Clone(b):
+	default:
+		s.drops.add(dropQueueFull)
+	}
+}
+
+// mute makes every later write vanish. When it returns no write is under way.
+func (s *shim) mute() {
+	s.mu.Lock()
+	s.muted = true
+	s.mu.Unlock()
+}
+
+// Close wakes the reader for good. pion calls it as well.
+func (s *shim) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+// leftovers are the protected records kept, and whatever pion never read.
+// Only after Close, when nothing pushes any more.
+func (s *shim) leftovers() [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		select {
+		case b := <-s.in:
+			s.keep(b)
+		default:
+			early := s.early
+			s.early = nil
+			return early
+		}
+	}
+}
+
+func (s *shim) LocalAddr() net.Addr              { return s.local }
+func (s *shim) SetDeadline(time.Time) error      { return nil }
+func (s *shim) SetWriteDeadline(time.Time) error { return nil }
+
+// SetReadDeadline knows a time in the past, which wakes the reader, and none:
+// pion uses no other.
+func (s *shim) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.wake:
+		s.wake = make(chan struct{})
+	default:
+	}
+	if !t.IsZero() {
+		close(s.wake)
+	}
+	return nil
+}
+
+func (s *shim) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		s.mu.Lock()
+		wake := s.wake
+		s.mu.Unlock()
+		select {
+		case <-s.closed:
+			return 0, nil, net.ErrClosed
+		default:
+		}
+		select {
+		case <-s.closed:
+			return 0, nil, net.ErrClosed
+		case <-wake:
+			return 0, nil, os.ErrDeadlineExceeded
+		case in := <-s.in:
+			out := s.filter(in)
+			if len(out) > len(b) {
+				s.drops.add(dropMalformed)
+				continue
+			}
+			if len(out) > 0 {
+				return copy(b, out), s.peer, nil
+			}
+		}
+	}
+}
+
+// filter returns the records of a datagram that are a handshake's.
+func (s *shim) filter(datagram []byte) []byte {
+	s.rbuf = s.rbuf[:0]
+	progress, candidate := false, false
+	var alerts []byte
+	for b := datagram; len(b) > 0; {
+		h, rec, rest, ok := record.Next(b, s.cidLen)
+		if !ok {
+			s.drops.add(dropMalformed)
+			break
+		}
+		b = rest
+		switch {
+		case h.Epoch == 0 && h.Type == record.Handshake:
+			s.mu.Lock()
+			ok := s.sniff.record(rec[record.HeaderLen:])
+			s.mu.Unlock()
+			if !ok {
+				s.drops.add(dropMalformed)
+				continue
+			}
+			progress = true
+		case h.Epoch == 0 && h.Type == record.ChangeCipherSpec:
+			if len(rec) != record.HeaderLen+1 || rec[record.HeaderLen] != 1 {
+				s.drops.add(dropMalformed)
+				continue
+			}
+		case h.Epoch == 0 && h.Type == record.Alert:
+			// Anybody could have sent it: it only starts a timer.
+			if len(rec) == record.HeaderLen+2 && (rec[record.HeaderLen] == alertFatal || rec[record.HeaderLen+1] == alertCloseNotify) {
+				alerts = append(alerts, rec[record.HeaderLen+1])
+			}
+			s.drops.add(dropPlaintext)
+			continue
+		case h.Epoch == 1 && h.Type == record.Handshake:
+			candidate = s.candidate(rec)
+			progress = true
+		case h.Epoch == 1 && h.Type == record.Alert:
+		case h.Epoch == 1 && h.Type == record.ConnectionID && s.cidLen > 0:
+			// What comes before our last flight is out can only be Finished;
+			// afterwards pion must not see it: it would take a heartbeat for
+			// an attack.
+			if !s.candidate(rec) {
+				s.mu.Lock()
+				s.keep(rec)
+				s.mu.Unlock()
+				continue
+			}
+			candidate = true
+		case h.Epoch == 1 && (h.Type == record.ApplicationData || h.Type == record.Heartbeat):
+			s.mu.Lock()
+			s.keep(rec)
+			s.mu.Unlock()
+			continue
+		case h.Epoch == 0:
+			s.drops.add(dropPlaintext)
+			continue
+		default:
+			s.drops.add(dropEpoch)
+			continue
+		}
+		s.rbuf = append(s.rbuf, rec...)
+	}
+	if progress {
+		s.onProgress()
+	}
+	for _, code := range alerts {
+		s.onAlert(code)
+	}
+	if candidate {
+		s.onFinished()
+	}
+	return s.rbuf
+}
+
+// candidate keeps a record that may be the peer's Finished, unless our last
+// flight is out.
+func (s *shim) candidate(rec []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastFlight != nil && !s.client {
+		return false
+	}
+	if len(s.finished) == maxFinished {
+		copy(s.finished, s.finished[1:])
+		s.finished = s.finished[:maxFinished-1]
+	}
+	s.finished = append(s.finished, bytes.Clone(rec))
+	return true
+}
+
+func (s *shim) keep(b []byte) {
+	if len(s.early) == maxEarly || s.earlyBytes+len(b) > maxEarlyBytes {
+		s.drops.add(dropQueueFull)
+		return
+	}
+	s.early = append(s.early, bytes.Clone(b))
+	s.earlyBytes += len(b)
+}
+
+func (s *shim) WriteTo(b []byte, _ net.Addr) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.muted {
+		return len(b), nil
+	}
+	if s.swapCookie != nil && isHelloVerifyRequest(b) {
+		s.swapCookie()
+		return len(b), nil
+	}
+	for rest := b; len(rest) >= record.HeaderLen; {
+		if record.Type(rest[0]) == record.ChangeCipherSpec {
+			s.lastFlight = bytes.Clone(b)
+			break
+		}
+		n := record.HeaderLen + int(binary.BigEndian.Uint16(rest[11:]))
+		rest = rest[min(n, len(rest)):]
+	}
+	if s.alertCode != 0 && len(b) == record.HeaderLen+2 && record.Type(b[0]) == record.Alert {
+		b = bytes.Clone(b)
+		b[record.HeaderLen+1] = s.alertCode
+	}
+	// A datagram that is not sent is a lost one: the handshake repeats it.
+	_ = s.send(b)
+	return len(b), nil
+}
+
+func isHelloVerifyRequest(b []byte) bool {
+	return len(b) > record.HeaderLen && record.Type(b[0]) == record.Handshake && b[4] == 0 && b[record.HeaderLen] == typeHelloVerifyRequest
+}
