@@ -2,7 +2,6 @@ package record
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"strconv"
 )
 
@@ -53,49 +52,66 @@ func hexPairs() (t [256][2]byte) {
 	return t
 }
 
-var powers = [20]uint64{
-	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
-	1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
-}
-
 // maxUint is the room that putUint needs.
 const maxUint = 20
 
-// putUint writes v into p and says how many digits it has.
+// putUint writes v into p, which has room for maxUint, and says how many
+// digits it has. The lengths of real counters cannot be foretold: so the head,
+// of 1 to 4 digits, is taken without a branch from the text of 4.
 func putUint(p []byte, v uint64) int {
-	if v < 100 {
-		if v < 10 {
-			p[0] = '0' + byte(v)
-			return 1
-		}
-		*(*[2]byte)(p) = two[v]
-		return 2
+	_ = p[maxUint-1]
+	if v < 1e4 {
+		text, n := head(v)
+		binary.LittleEndian.PutUint32(p, text)
+		return n
 	}
-	// Digits from the bits: log10(2) is about 1233/4096.
-	n := (bits.Len64(v) * 1233) >> 12
-	if v >= powers[n] {
-		n++
+	if v < 1e8 {
+		hi := v / 1e4
+		text, n := head(hi)
+		binary.LittleEndian.PutUint32(p, text)
+		*(*[4]byte)(p[n:]) = four[v-hi*1e4]
+		return n + 4
 	}
-	q := p[:n]
-	i := n
-	for v >= 10000 {
-		x := v / 10000
-		i -= 4
-		*(*[4]byte)(q[i:]) = four[v-x*10000]
-		v = x
+	if v < 1e12 {
+		hi := v / 1e8
+		text, n := head(hi)
+		binary.LittleEndian.PutUint32(p, text)
+		put8(p[n:], v-hi*1e8)
+		return n + 8
 	}
-	if v >= 100 {
-		x := v / 100
-		i -= 2
-		*(*[2]byte)(q[i:]) = two[v-x*100]
-		v = x
+	if v < 1e16 {
+		hi := v / 1e12
+		text, n := head(hi)
+		binary.LittleEndian.PutUint32(p, text)
+		v -= hi * 1e12
+		mid := v / 1e8
+		*(*[4]byte)(p[n:]) = four[mid]
+		put8(p[n+4:], v-mid*1e8)
+		return n + 12
 	}
-	if v >= 10 {
-		*(*[2]byte)(q) = two[v]
-	} else {
-		q[0] = '0' + byte(v)
-	}
-	return n
+	hi := v / 1e16
+	text, n := head(hi)
+	binary.LittleEndian.PutUint32(p, text)
+	v -= hi * 1e16
+	mid := v / 1e8
+	put8(p[n:], mid)
+	put8(p[n+8:], v-mid*1e8)
+	return n + 16
+}
+
+// head is the text of v below 10000, first digit in the lowest octet, and its
+// length.
+func head(v uint64) (text uint32, n int) {
+	d := (9-v)>>63 + (99-v)>>63 + (999-v)>>63 // digits but one
+	return binary.LittleEndian.Uint32(four[v][:]) >> (24 - 8*d), int(d) + 1
+}
+
+// put8 writes 8 digits.
+func put8(p []byte, v uint64) {
+	_ = p[7]
+	hi := v / 1e4
+	*(*[4]byte)(p) = four[hi]
+	*(*[4]byte)(p[4:]) = four[v-hi*1e4]
 }
 
 // putInt writes v into p.
