@@ -31,7 +31,7 @@ func Usage(hint, format string, args ...any) error {
 // hinted is met by errors of other packages that know a way out.
 type hinted interface {
 	error
-	HintText() string
+	Hint() string
 }
 
 // Report prints an error as `program: what: why` on one line, then the hint
@@ -49,7 +49,7 @@ func Report(w io.Writer, program string, err error) int {
 		hint = usage.Hint
 	}
 	if h, ok := errors.AsType[hinted](err); ok && hint == "" {
-		hint = h.HintText()
+		hint = h.Hint()
 	}
 	if hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", hint)

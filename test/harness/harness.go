@@ -1,0 +1,368 @@
+// Package harness starts the suite's own programs, and those of others, for
+// the integration tests: real processes, real sockets, files in the test's
+// temporary folder.
+package harness
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Tool returns the path of a program. If it is missing the test is skipped
+// with the reason, or fails where tools are required (CI).
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
+		if p, err := exec.LookPath(dir + name); err == nil {
+			return p
+		}
+	}
+	Missing(t, name+" is not installed")
+	return ""
+}
+
+// Missing skips the test for want of something this machine lacks, or fails
+// it where everything is required.
+func Missing(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("IPFIXSUITE_REQUIRE_TOOLS") == "1" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
+// Root returns the module's root folder.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no go.mod above the test")
+		}
+		dir = parent
+	}
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ipfixsuite-bin-")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command("go", "build", "-o", dir, "ipfixsuite/cmd/exporter", "ipfixsuite/cmd/collector").CombinedOutput()
+	if err != nil {
+		return string(out), err
+	}
+	return dir, nil
+})
+
+// Main runs a package's tests and removes the programs built for them.
+func Main(m *testing.M) {
+	code := m.Run()
+	if dir, err := build(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// Binary returns one of our programs, built once for the test binary.
+func Binary(t testing.TB, name string) string {
+	t.Helper()
+	dir, err := build()
+	if err != nil {
+		t.Fatalf("build: %v\n%s", err, dir)
+	}
+	return filepath.Join(dir, name)
+}
+
+// Run runs a program to its end and returns its standard output; a failure
+// fails the test with all it printed.
+func Run(t testing.TB, program string, args ...string) []byte {
+	t.Helper()
+	out, stderr, err := Try(t, program, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", filepath.Base(program), strings.Join(args, " "), err, out, stderr)
+	}
+	return out
+}
+
+// Try runs a program to its end, for at most a minute.
+func Try(t testing.TB, program string, args ...string) (stdout, stderr []byte, err error) {
+	t.Helper()
+	c := exec.Command(program, args...)
+	var o, e bytes.Buffer
+	c.Stdout, c.Stderr = &o, &e
+	if err := c.Start(); err != nil {
+		return nil, nil, err
+	}
+	timer := time.AfterFunc(time.Minute, func() { _ = c.Process.Kill() })
+	defer timer.Stop()
+	err = c.Wait()
+	return o.Bytes(), e.Bytes(), err
+}
+
+// Process is a program that runs beside the test.
+type Process struct {
+	Cmd *exec.Cmd
+
+	t      testing.TB
+	name   string
+	stdin  io.WriteCloser
+	mu     sync.Mutex
+	lines  []string
+	grown  chan struct{} // closed and replaced with each line
+	closed bool
+	exited chan struct{}
+	err    error
+}
+
+// Start starts a program; it is killed at the end of the test if it still
+// runs, and what it printed is shown when the test failed.
+func Start(t testing.TB, program string, args ...string) *Process {
+	t.Helper()
+	p := &Process{
+		Cmd: exec.Command(program, args...), t: t, name: filepath.Base(program),
+		grown: make(chan struct{}), exited: make(chan struct{}),
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Cmd.Stdout, p.Cmd.Stderr = w, w
+	if p.stdin, err = p.Cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Cmd.Start(); err != nil {
+		t.Fatalf("%s: %v", p.name, err)
+	}
+	w.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() { p.read(r) })
+	wg.Go(func() { p.err = p.Cmd.Wait(); close(p.exited) })
+	t.Cleanup(func() {
+		_ = p.Cmd.Process.Kill()
+		wg.Wait()
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", p.name, strings.Join(p.Lines(), "\n"))
+		}
+	})
+	return p
+}
+
+func (p *Process) read(r io.ReadCloser) {
+	defer r.Close()
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		p.mu.Lock()
+		p.lines = append(p.lines, s.Text())
+		close(p.grown)
+		p.grown = make(chan struct{})
+		p.mu.Unlock()
+	}
+	p.mu.Lock()
+	p.closed = true
+	close(p.grown)
+	p.mu.Unlock()
+}
+
+// Input writes to the program's standard input.
+func (p *Process) Input(s string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.stdin, s); err != nil {
+		p.t.Fatalf("%s: %v", p.name, err)
+	}
+}
+
+// Lines returns what the program printed so far.
+func (p *Process) Lines() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.lines...)
+}
+
+// Wait returns the first line that holds text, waiting for it up to 20 s.
+func (p *Process) Wait(text string) string {
+	p.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for seen := 0; ; {
+		p.mu.Lock()
+		lines, grown, closed := p.lines[seen:], p.grown, p.closed
+		p.mu.Unlock()
+		for _, l := range lines {
+			if strings.Contains(l, text) {
+				return l
+			}
+		}
+		seen += len(lines)
+		if closed {
+			p.t.Fatalf("%s ended without printing %q", p.name, text)
+		}
+		select {
+		case <-grown:
+		case <-deadline:
+			p.t.Fatalf("%s did not print %q in 20 s", p.name, text)
+		}
+	}
+}
+
+// Stop sends SIGTERM and waits for the end; an exit code other than 0 fails
+// the test.
+func (p *Process) Stop() {
+	p.t.Helper()
+	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
+	p.End()
+}
+
+// End waits for the program to end by itself with exit code 0.
+func (p *Process) End() {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+		if p.err != nil {
+			p.t.Fatalf("%s: %v", p.name, p.err)
+		}
+	case <-time.After(60 * time.Second):
+		p.t.Fatalf("%s did not end in 60 s", p.name)
+	}
+}
+
+// FreePort returns a UDP port of 127.0.0.1 that nobody uses just now.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).Port
+}
+
+// PKI is a folder of certificates made by `collector pki`.
+type PKI string
+
+// NewPKI makes an authority and a certificate for each name.
+func NewPKI(t testing.TB, names ...string) PKI {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "pki")
+	collector := Binary(t, "collector")
+	Run(t, collector, "pki", "init", dir)
+	for _, n := range names {
+		Run(t, collector, "pki", "issue", dir, n, "localhost", "127.0.0.1", "::1")
+	}
+	return PKI(dir)
+}
+
+// CA, Cert and Key are files of the PKI.
+func (p PKI) CA() string              { return filepath.Join(string(p), "ca.pem") }
+func (p PKI) Cert(name string) string { return filepath.Join(string(p), name+".pem") }
+func (p PKI) Key(name string) string  { return filepath.Join(string(p), name+"-key.pem") }
+
+// Flags are the command line flags of one who has the certificate of a name.
+func (p PKI) Flags(name string) []string {
+	return []string{"--cert", p.Cert(name), "--key", p.Key(name), "--ca", p.CA()}
+}
+
+// Collector is our collector while it runs.
+type Collector struct {
+	*Process
+	Addr    string
+	summary string
+}
+
+// StartCollector starts `collector serve` with the arguments given, a JSON log
+// and a summary, and waits until it listens.
+func StartCollector(t testing.TB, args ...string) *Collector {
+	t.Helper()
+	c := &Collector{summary: filepath.Join(t.TempDir(), "collector.json")}
+	args = append([]string{"serve", "--log-format", "json", "--summary", c.summary}, args...)
+	c.Process = Start(t, Binary(t, "collector"), args...)
+	var l struct{ Addr string }
+	if err := json.Unmarshal([]byte(c.Wait(`"msg":"listening"`)), &l); err != nil {
+		t.Fatal(err)
+	}
+	c.Addr = l.Addr
+	return c
+}
+
+// Summary stops the collector and returns what it counted.
+func (c *Collector) Summary() map[string]float64 {
+	c.t.Helper()
+	c.Stop()
+	return ReadSummary(c.t, c.summary)
+}
+
+// ReadSummary reads the numbers of a --summary file.
+func ReadSummary(t testing.TB, file string) map[string]float64 {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]any
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	m := map[string]float64{}
+	for k, v := range all {
+		if f, ok := v.(float64); ok {
+			m[k] = f
+		}
+	}
+	return m
+}
+
+// Export runs `exporter run` to its end and returns its summary.
+func Export(t testing.TB, args ...string) map[string]float64 {
+	t.Helper()
+	summary := filepath.Join(t.TempDir(), "exporter.json")
+	Run(t, Binary(t, "exporter"), append([]string{"run", "--summary", summary}, args...)...)
+	return ReadSummary(t, summary)
+}
+
+// JSONLines reads the records of a JSON sink's folder or file.
+func JSONLines(t testing.TB, path string) []map[string]any {
+	t.Helper()
+	files := []string{path}
+	if st, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	} else if st.IsDir() {
+		if files, err = filepath.Glob(filepath.Join(path, "*.jsonl")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var records []map[string]any
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		for dec.More() {
+			var r map[string]any
+			if err := dec.Decode(&r); err != nil {
+				t.Fatalf("%s: %v", f, err)
+			}
+			records = append(records, r)
+		}
+	}
+	return records
+}
