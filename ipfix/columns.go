@@ -9,8 +9,8 @@ type Columns struct {
 	body  []byte
 	n     int
 	cols  [][]uint64
-	index []uint32 // record k's run r starts at index[r*n+k]
-	ends  []uint32 // scratch of the walk, run by run within each record
+	runs  int      // fixed runs of a record: 1 more than its variable fields
+	index []uint32 // record k's run r starts at index[k*runs+r]
 }
 
 // Len is the number of records.
@@ -40,7 +40,7 @@ func (c *Columns) start(run, k int) int {
 	if c.t.RecordLen > 0 {
 		return k * c.t.RecordLen
 	}
-	return int(c.index[run*c.n+k])
+	return int(c.index[k*c.runs+run])
 }
 
 // runOf is the number of variable-length fields before field i.
@@ -93,9 +93,7 @@ func (r *Records) Columns(c *Columns) int {
 		case t.RecordLen > 0:
 			fixedColumn(col, c.body[f.off:], t.RecordLen, int(f.Length))
 		default:
-			run := t.runOf(i)
-			starts := c.index[run*c.n:][:c.n]
-			indexColumn(col, c.body[f.off:], starts, int(f.Length))
+			c.indexColumn(col, c.body[f.off:], t.runOf(i), int(f.Length))
 		}
 	}
 	return c.n
@@ -103,37 +101,25 @@ func (r *Records) Columns(c *Columns) int {
 
 // walk finds where the runs of each record start.
 func (c *Columns) walk(r *Records) {
-	t := r.t
-	runs := len(t.vars) + 1
-	c.body = r.body
-	c.ends = c.ends[:0]
-	n := 0
+	vars := r.t.vars
+	c.body, c.runs, c.n = r.body, len(vars)+1, 0
+	index := c.index[:0]
 	for r.nextVariable() {
 		p := r.start
-		for i := range t.vars {
-			c.ends = append(c.ends, uint32(p))
+		for i := range vars {
+			index = append(index, uint32(p))
 			var l int
 			if i < maxStops {
 				p, l = variable(r.body, r.start+int(r.stops[i]))
 			} else {
-				p, l = variable(r.body, p+int(t.vars[i].skip))
+				p, l = variable(r.body, p+int(vars[i].skip))
 			}
 			p += l
 		}
-		c.ends = append(c.ends, uint32(p))
-		n++
+		index = append(index, uint32(p))
+		c.n++
 	}
-	c.n = n
-	if cap(c.index) < n*runs {
-		c.index = make([]uint32, n*runs+n*runs/2)
-	}
-	c.index = c.index[:n*runs]
-	for run := range runs {
-		out := c.index[run*n:][:n]
-		for k := range out {
-			out[k] = c.ends[k*runs+run]
-		}
-	}
+	c.index = index
 }
 
 // fixedColumn gathers the numbers of n octets that stand step octets apart.
@@ -168,29 +154,34 @@ func fixedColumn(col []uint64, b []byte, step, n int) {
 	}
 }
 
-// indexColumn gathers the numbers of n octets that stand at starts.
-func indexColumn(col []uint64, b []byte, starts []uint32, n int) {
-	starts = starts[:len(col)]
+// indexColumn gathers the numbers of n octets that stand at the starts of run.
+func (c *Columns) indexColumn(col []uint64, b []byte, run, n int) {
+	index, step := c.index, c.runs
 	switch n {
 	case 1:
 		for k := range col {
-			col[k] = uint64(b[starts[k]])
+			col[k] = uint64(b[index[run]])
+			run += step
 		}
 	case 2:
 		for k := range col {
-			col[k] = uint64(binary.BigEndian.Uint16(b[starts[k]:]))
+			col[k] = uint64(binary.BigEndian.Uint16(b[index[run]:]))
+			run += step
 		}
 	case 4:
 		for k := range col {
-			col[k] = uint64(binary.BigEndian.Uint32(b[starts[k]:]))
+			col[k] = uint64(binary.BigEndian.Uint32(b[index[run]:]))
+			run += step
 		}
 	case 8:
 		for k := range col {
-			col[k] = binary.BigEndian.Uint64(b[starts[k]:])
+			col[k] = binary.BigEndian.Uint64(b[index[run]:])
+			run += step
 		}
 	default:
-		for k, s := range starts {
-			col[k] = unsigned(b[s:][:n])
+		for k := range col {
+			col[k] = unsigned(b[index[run]:][:n])
+			run += step
 		}
 	}
 }

@@ -21,32 +21,26 @@ func (t *Template) AppendRecord(dst []byte, vals []Value) ([]byte, error) {
 		return dst, fmt.Errorf("template %d: %d values for %d fields", t.ID, len(vals), len(fields))
 	}
 	out := dst
-	var lost uint64
 	for i := 0; ; i++ {
 		var k int
-		out, k, lost = appendCommon(out, fields[i:], vals[i:], lost)
+		out, k = appendCommon(out, fields[i:], vals[i:])
 		if i += k; i == len(fields) {
-			break
+			return out, nil
 		}
 		var err error
 		if out, err = fields[i].append(out, &vals[i]); err != nil {
 			return dst, t.encodeError(i, err)
 		}
 	}
-	if lost != 0 {
-		return dst, t.encodeError(t.overflow(vals))
-	}
-	return out, nil
 }
 
 // appendCommon appends the fields that records are mostly made of, unsigned
 // numbers of common length and short ASCII strings, up to the first one that
-// is something else: k of them. lost collects the bits of numbers that have no
-// room in their field. It is not inlined: on its own it keeps its loop in
-// registers, which makes it twice as fast.
+// is something else or does not fit: k of them. It is not inlined: on its own
+// it keeps its loop in registers.
 //
 //go:noinline
-func appendCommon(dst []byte, fields []Field, vals []Value, lost uint64) (out []byte, k int, bits uint64) {
+func appendCommon(dst []byte, fields []Field, vals []Value) (out []byte, k int) {
 	vals = vals[:len(fields)]
 	for i := range fields {
 		num := vals[i].Num
@@ -54,31 +48,37 @@ func appendCommon(dst []byte, fields []Field, vals []Value, lost uint64) (out []
 		case kindUint64:
 			dst = binary.BigEndian.AppendUint64(dst, num)
 		case kindUint32:
-			lost |= num >> 32
+			if num>>32 != 0 {
+				return dst, i
+			}
 			dst = binary.BigEndian.AppendUint32(dst, uint32(num))
 		case kindUint16:
-			lost |= num >> 16
+			if num > math.MaxUint16 {
+				return dst, i
+			}
 			dst = binary.BigEndian.AppendUint16(dst, uint16(num))
 		case kindUint8:
-			lost |= num >> 8
+			if num > math.MaxUint8 {
+				return dst, i
+			}
 			dst = append(dst, byte(num))
 		case kindText:
 			v := vals[i].View
 			n := len(v)
 			if n > 16 || cap(dst)-len(dst) < 1+n {
-				return dst, i, lost
+				return dst, i
 			}
 			w := dst[len(dst) : len(dst)+1+n]
 			w[0] = byte(n)
 			if !copyASCII(w[1:], v) {
-				return dst, i, lost
+				return dst, i
 			}
 			dst = dst[:len(dst)+1+n]
 		default:
-			return dst, i, lost
+			return dst, i
 		}
 	}
-	return dst, len(fields), lost
+	return dst, len(fields)
 }
 
 // append is AppendRecord for the rarer fields.
@@ -116,7 +116,7 @@ func (f *Field) append(dst []byte, v *Value) ([]byte, error) {
 		}
 		return append(dst, v.View...), nil
 	}
-	// Unsigned numbers of 3, 5, 6, 7 octets.
+	// Unsigned numbers of other lengths, and those that do not fit.
 	if v.Num>>(8*uint(n)) != 0 {
 		return dst, fmt.Errorf("%d: %w", v.Num, errOverflow)
 	}
@@ -150,17 +150,6 @@ func (f *Field) appendVariable(dst, view []byte) ([]byte, error) {
 		return dst, errUTF8
 	}
 	return dst, nil
-}
-
-// overflow finds the unsigned number that does not fit.
-func (t *Template) overflow(vals []Value) (int, error) {
-	for i := range t.Fields {
-		f := &t.Fields[i]
-		if n := uint(f.Length); f.kind < kindOctets && n < 8 && vals[i].Num>>(8*n) != 0 {
-			return i, fmt.Errorf("%d: %w", vals[i].Num, errOverflow)
-		}
-	}
-	return 0, errOverflow
 }
 
 func (t *Template) encodeError(i int, err error) error {
