@@ -309,7 +309,10 @@ func (d *driver) pionClient(cfg *pion.Config) (*pion.Conn, error) {
 	} else {
 		cfg.CustomCipherSuites = nil
 		if d.cfg.Credentials.HasCertificate() {
-			cfg.Certificates = []tls.Certificate{d.cfg.Credentials.Certificate()}
+			// Whatever authorities the server names: a refusal says more than
+			// that there was no certificate.
+			cert := d.cfg.Credentials.Certificate()
+			cfg.GetClientCertificate = func(*pion.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 		}
 		cfg.ServerName = d.cfg.ServerName
 		// Before a session is offered for resumption its certificate is looked
