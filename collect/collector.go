@@ -1,0 +1,391 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ipfixsuite/ie"
+	"ipfixsuite/record"
+	"ipfixsuite/templates"
+	"ipfixsuite/transport"
+)
+
+const (
+	// DefaultFlushInterval is how long a record waits in a sink's buffer when
+	// nobody asks for it.
+	DefaultFlushInterval = time.Second
+	// DefaultMaxExporters bounds the identities whose account is kept.
+	DefaultMaxExporters = 16384
+	// keeperEvery is the period of the keeper.
+	keeperEvery = time.Second
+	// logsPerSecond bounds the log lines that what peers send can cause.
+	logsPerSecond = 10
+	// snapshotPatience is how long a snapshot waits for a session.
+	snapshotPatience = 5 * time.Millisecond
+)
+
+// Config of a Collector. Its zero value works: it decodes and counts.
+type Config struct {
+	Sinks    []Sink
+	Registry *ie.Registry // nil: IANA's
+	Log      *slog.Logger // nil: none
+	// TemplateLifetime on unreliable transports, for exporters that do not
+	// repeat their Templates more often; 0: templates.DefaultLifetime,
+	// negative: no end.
+	TemplateLifetime time.Duration
+	HeldAge          time.Duration    // 0: templates.DefaultHeldAge
+	SessionLimits    templates.Limits // of each session
+	TotalLimits      templates.Limits // of all sessions
+	MaxExporters     int              // 0: DefaultMaxExporters
+	FlushInterval    time.Duration    // 0: DefaultFlushInterval
+	// Offline: messages come from files. Time is that of the messages, there
+	// are no goroutines, and a barrier flushes at once.
+	Offline bool
+}
+
+// A Collector is a Collecting Process. It implements transport.Handler.
+type Collector struct {
+	cfg     Config
+	log     *slog.Logger
+	ctx     context.Context // of log calls; never ends
+	now     func() time.Time
+	budget  *templates.Budget
+	outputs []*output
+	flusher flusher
+	sampler sampler // of log lines about what peers sent
+	hints   sampler
+
+	stop chan struct{}
+	wg   sync.WaitGroup
+	once sync.Once
+	err  error
+
+	mu        sync.Mutex
+	exporters map[string]*exporter
+	open      map[*receiver]struct{}
+	past      SessionStats // of exporters that are forgotten
+	reported  Reported     // by those
+	faults    map[string]uint64
+	opened    uint64
+	resumed   uint64
+	refused   uint64
+	forgotten uint64
+	ended     bool
+}
+
+var (
+	errEnding    = errors.New("the collector is ending")
+	errExporters = errors.New("too many exporters")
+)
+
+// New returns a Collector. Unless it is Offline, Close ends its goroutines.
+func New(cfg Config) *Collector {
+	if cfg.Registry == nil {
+		cfg.Registry = ie.IANA()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxExporters <= 0 {
+		cfg.MaxExporters = DefaultMaxExporters
+	}
+	if cfg.FlushInterval <= 0 {
+		cfg.FlushInterval = DefaultFlushInterval
+	}
+	c := &Collector{
+		cfg: cfg, log: cfg.Log, ctx: context.Background(), now: time.Now,
+		budget:    templates.NewBudget(cfg.TotalLimits),
+		sampler:   sampler{perSecond: logsPerSecond},
+		hints:     sampler{perSecond: 1},
+		stop:      make(chan struct{}),
+		exporters: make(map[string]*exporter),
+		open:      make(map[*receiver]struct{}),
+		faults:    make(map[string]uint64),
+	}
+	for i, s := range cfg.Sinks {
+		c.outputs = append(c.outputs, newOutput(i, s, c.now))
+	}
+	c.flusher = flusher{outputs: c.outputs, kick: make(chan struct{}, 1)}
+	if !cfg.Offline {
+		// Both end when Close closes stop.
+		c.wg.Go(func() { c.flusher.run(cfg.FlushInterval, c.stop) })
+		c.wg.Go(c.keep)
+	}
+	return c
+}
+
+// Open implements transport.Handler.
+func (c *Collector) Open(p transport.Peer, props transport.Properties) (transport.Receiver, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return nil, errEnding
+	}
+	e := c.exporters[p.Identity]
+	if e == nil {
+		if len(c.exporters) >= c.cfg.MaxExporters && !c.forgetExporter() {
+			c.refused++
+			return nil, fmt.Errorf("%w: %d", errExporters, len(c.exporters))
+		}
+		e = &exporter{identity: p.Identity, sessions: make(map[*receiver]struct{})}
+		c.exporters[p.Identity] = e
+	}
+	r := newReceiver(c, p, props, e)
+	e.sessions[r] = struct{}{}
+	e.opened++
+	e.lastSeen = c.now()
+	c.open[r] = struct{}{}
+	c.opened++
+	if p.Resumed {
+		e.resumed++
+		c.resumed++
+	}
+	c.log.Info("session opened", "exporter", p.Identity, "session", p.Session, "remote", p.Remote, "scheme", p.Scheme, "resumed", p.Resumed, "overlap", len(e.sessions)-1)
+	return r, nil
+}
+
+// forgetExporter drops the account of the exporter that has been away for
+// longest; its sums stay.
+func (c *Collector) forgetExporter() bool {
+	var oldest *exporter
+	for _, e := range c.exporters {
+		if len(e.sessions) == 0 && (oldest == nil || e.lastSeen.Before(oldest.lastSeen)) {
+			oldest = e
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	c.past.add(&oldest.past)
+	c.reported.add(oldest.reported())
+	c.forgotten++
+	delete(c.exporters, oldest.identity)
+	return true
+}
+
+// end takes a session out, keeping its sums.
+func (c *Collector) end(r *receiver, reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed.Swap(true) {
+		return
+	}
+	r.store.Close(r.onExpiry)
+	for _, d := range r.domains {
+		d.settle()
+	}
+	st := r.stats()
+	e := r.exporter
+	e.past.add(&st)
+	e.lastSeen = c.now()
+	delete(e.sessions, r)
+	delete(c.open, r)
+	for k, n := range r.faults {
+		c.addFault(k, n)
+	}
+	args := []any{
+		"exporter", r.peer.Identity, "session", r.peer.Session, "records", st.Records,
+		"lost", st.Sequence.Lost, "undecodable", st.Sequence.Unreadable,
+	}
+	if reason != nil {
+		args = append(args, "reason", reason)
+	}
+	c.log.Info("session closed", args...)
+}
+
+func (c *Collector) addFault(k string, n uint64) {
+	if _, ok := c.faults[k]; ok || len(c.faults) < maxFaults {
+		c.faults[k] += n
+	}
+}
+
+// write gives a batch to every sink that takes its kind.
+func (c *Collector) write(r *receiver, b *record.Batch, control bool) {
+	for _, o := range c.outputs {
+		if control && o.control == nil {
+			continue
+		}
+		if !o.write(b, control) {
+			r.broken.Store(true)
+		}
+	}
+}
+
+func (c *Collector) barrier(b barrier) {
+	c.flusher.ask(b)
+	if c.cfg.Offline {
+		c.flusher.flush()
+	}
+}
+
+// Flush has every sink write what it holds.
+func (c *Collector) Flush() error {
+	for _, o := range c.outputs {
+		if !o.flush() {
+			return fmt.Errorf("sink %d: %w", o.index, o.lastError())
+		}
+	}
+	return nil
+}
+
+// Close ends the Collector: what the sinks hold is written, and they are
+// closed. The listeners have to have ended before; sessions still open are
+// closed. It waits no longer than ctx for a sink that hangs.
+func (c *Collector) Close(ctx context.Context) error {
+	c.once.Do(func() {
+		c.mu.Lock()
+		c.ended = true
+		left := make([]*receiver, 0, len(c.open))
+		for r := range c.open {
+			left = append(left, r)
+		}
+		c.mu.Unlock()
+		done := make(chan struct{})
+		// Ends with the sinks' last calls.
+		go func() {
+			defer close(done)
+			for _, r := range left {
+				c.end(r, errEnding)
+			}
+			close(c.stop)
+			c.wg.Wait()
+			errs := []error{c.Flush()}
+			for _, o := range c.outputs {
+				errs = append(errs, o.close())
+			}
+			c.err = errors.Join(errs...)
+		}()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			c.err = fmt.Errorf("sinks do not end: %w", ctx.Err())
+		}
+	})
+	return c.err
+}
+
+// keep looks after sessions that receive nothing, sinks that hang and losses
+// that are to be told, until Close.
+func (c *Collector) keep() {
+	tick := time.NewTicker(keeperEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case now := <-tick.C:
+			c.tend(now)
+		}
+	}
+}
+
+func (c *Collector) tend(now time.Time) {
+	for _, o := range c.outputs {
+		o.watch()
+		o.tell(c.log)
+	}
+	for _, r := range c.receivers() {
+		if lockWithin(&r.mu, 0) {
+			if now.Sub(r.advanced) >= advanceEvery {
+				r.advance(now)
+			}
+			r.tellLoss()
+			snap := r.snapshot()
+			r.mu.Unlock()
+			r.snap.Store(&snap)
+		}
+	}
+}
+
+func (c *Collector) receivers() []*receiver {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rs := make([]*receiver, 0, len(c.open))
+	for r := range c.open {
+		rs = append(rs, r)
+	}
+	return rs
+}
+
+// Stats returns a snapshot.
+func (c *Collector) Stats() Stats {
+	exporters, busy := c.exporterStats(false)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := Stats{
+		SessionStats: c.past, Reported: c.reported, Busy: busy,
+		SessionsOpened: c.opened, SessionsResumed: c.resumed, SessionsRefused: c.refused,
+		SessionsOpen: len(c.open), Exporters: len(c.exporters) + int(c.forgotten),
+		Faults: make(map[string]uint64),
+	}
+	for i := range exporters {
+		st.add(&exporters[i].SessionStats)
+		st.Reported.add(exporters[i].Reported)
+	}
+	for k, n := range c.faults {
+		st.Faults[k] += n
+	}
+	for r := range c.open {
+		if lockWithin(&r.mu, snapshotPatience) {
+			for k, n := range r.faults {
+				st.Faults[k] += n
+			}
+			r.mu.Unlock()
+		}
+	}
+	for _, o := range c.outputs {
+		st.Sinks = append(st.Sinks, o.snapshot(snapshotPatience))
+	}
+	st.Barriers.Waiting, st.Barriers.Lost = c.flusher.pending()
+	return st
+}
+
+// ExporterStats returns the account of each exporter, by identity, with its
+// open sessions and their streams.
+func (c *Collector) ExporterStats() []ExporterStats {
+	list, _ := c.exporterStats(true)
+	slices.SortFunc(list, func(a, b ExporterStats) int { return strings.Compare(a.Identity, b.Identity) })
+	return list
+}
+
+// exporterStats sums exporters up; busy counts sessions that a sink holds up.
+func (c *Collector) exporterStats(detail bool) (list []ExporterStats, busy int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.exporters {
+		st := ExporterStats{
+			Identity: e.identity, SessionStats: e.past, Reported: e.reported(),
+			SessionsOpened: e.opened, SessionsResumed: e.resumed,
+		}
+		for r := range e.sessions {
+			snap := r.snap.Load()
+			if busy < maxBusy && lockWithin(&r.mu, snapshotPatience) {
+				now := r.snapshot()
+				r.mu.Unlock()
+				snap = &now
+			} else {
+				busy++
+			}
+			if snap == nil {
+				continue
+			}
+			st.add(&snap.SessionStats)
+			if detail {
+				st.Sessions = append(st.Sessions, *snap)
+			}
+		}
+		list = append(list, st)
+	}
+	return list, busy
+}
+
+// maxBusy is how many busy sessions a snapshot waits for.
+const maxBusy = 4

@@ -1,0 +1,81 @@
+package collect
+
+import (
+	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
+)
+
+// interpret reads options data that describes the export itself.
+func (r *receiver) interpret(k Control, t *ipfix.Template, body []byte) {
+	switch k {
+	case ElementTypes, ExportingReliability, MeteringReliability:
+	default:
+		return
+	}
+	var rs ipfix.Records
+	rs.Reset(t, body)
+	for rs.Next() {
+		r.values = rs.Values(r.values)
+		if k == ElementTypes {
+			r.learn(t)
+		} else {
+			r.report(k, t)
+		}
+	}
+	// Views of the message stay no longer than it.
+	clear(r.values)
+}
+
+// learn takes an Information Element type record (RFC 5610, Section 3.9).
+func (r *receiver) learn(t *ipfix.Template) {
+	var rec ie.TypeRecord
+	for i := range t.Fields {
+		rec.Set(t.Fields[i].ID, r.values[i].Num, r.values[i].View)
+	}
+	e, err := rec.Element()
+	if err == nil {
+		err = r.dom.store.Learn(e)
+	}
+	if err == nil {
+		return
+	}
+	r.n.ControlIgnored++
+	if n, ok := r.c.sampler.allow(r.c.now()); ok {
+		r.log().Warn("element type ignored", "domain", r.meta.Domain, "err", err, "suppressed", n)
+	}
+}
+
+// report takes reliability statistics (RFC 7011, Sections 4.2 and 4.3).
+func (r *receiver) report(k Control, t *ipfix.Template) {
+	key := reportKey{domain: r.meta.Domain, kind: k}
+	var counts [5]uint64
+	var have uint8
+	at := 0
+	for i := range t.Fields {
+		if i < t.Scope {
+			at += copy(key.scope[at:], r.values[i].View)
+			continue
+		}
+		f := &t.Fields[i]
+		if f.PEN != 0 {
+			continue
+		}
+		place := -1
+		switch f.Num {
+		case notSentFlowTotalCount:
+			place = 0
+		case notSentPacketTotalCount:
+			place = 1
+		case notSentOctetTotalCount:
+			place = 2
+		case ignoredPacketTotalCount:
+			place = 3
+		case ignoredOctetTotalCount:
+			place = 4
+		}
+		if place >= 0 {
+			counts[place], have = r.values[i].Num, have|1<<place
+		}
+	}
+	r.exporter.report(key, r.meta.ExportTime, &counts, have)
+}

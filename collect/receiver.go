@@ -1,0 +1,423 @@
+package collect
+
+import (
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
+	"ipfixsuite/record"
+	"ipfixsuite/templates"
+	"ipfixsuite/transport"
+)
+
+const (
+	// advanceEvery is how often a session looks after what has its time.
+	advanceEvery = time.Second
+	// idleDomain is after what time without a message a domain may make room
+	// for another.
+	idleDomain = time.Minute
+	// maxFaults bounds the kinds of faults told apart.
+	maxFaults = 64
+)
+
+// A receiver is one Transport Session at the Collecting Process.
+type receiver struct {
+	c        *Collector
+	peer     transport.Peer
+	props    transport.Properties
+	exporter *exporter
+	broken   atomic.Bool // a sink lost records of this session
+	closed   atomic.Bool
+	snap     atomic.Pointer[SessionSnapshot] // of the last time there was peace
+
+	mu       sync.Mutex
+	store    *templates.Store
+	domains  map[uint32]*domain
+	last     *domain
+	n        Counters
+	past     SequenceStats // of domains that are forgotten
+	faults   map[string]uint64
+	advanced time.Time
+
+	// Of the message under way.
+	meta     record.Meta
+	batch    record.Batch
+	msg      templates.Message
+	dom      *domain
+	seq      arrival
+	bad      bool
+	reader   ipfix.SetReader
+	values   []ipfix.Value
+	onChange func(templates.Change)
+	onHeld   func(templates.Held)
+	onExpiry func(*templates.Domain, templates.Held)
+}
+
+func newReceiver(c *Collector, p transport.Peer, props transport.Properties, e *exporter) *receiver {
+	r := &receiver{
+		c: c, peer: p, props: props, exporter: e,
+		store: templates.NewStore(templates.StoreConfig{
+			Registry: c.cfg.Registry,
+			Reliable: props.Reliable,
+			Lifetime: c.cfg.TemplateLifetime,
+			HeldAge:  c.cfg.HeldAge,
+			Limits:   c.cfg.SessionLimits,
+		}, c.budget),
+		domains: make(map[uint32]*domain),
+		meta:    record.Meta{Exporter: p.Identity, Session: p.Session},
+	}
+	r.onChange, r.onHeld, r.onExpiry = r.changed, r.released, r.expired
+	return r
+}
+
+// Message implements transport.Receiver.
+func (r *receiver) Message(m transport.Incoming) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.n.Messages++
+	r.n.Octets += uint64(len(m.Data))
+	r.bad = false
+	if m.Received.Sub(r.advanced) >= advanceEvery || m.Received.Before(r.advanced) {
+		r.advance(m.Received)
+	}
+	r.message(m)
+	if r.bad {
+		r.n.Malformed++
+	}
+}
+
+func (r *receiver) message(m transport.Incoming) {
+	h, err := ipfix.ParseHeader(m.Data)
+	if err != nil {
+		r.headerFault(err, m)
+		// What of a message cut short is there whole can be decoded.
+		if h.Length < ipfix.HeaderLen {
+			return
+		}
+	}
+	d := r.domain(h.Domain, m.Received)
+	if d == nil {
+		r.n.MessagesRefused++
+		return
+	}
+	if over := len(m.Data) - int(h.Length); over > 0 {
+		r.n.TrailingOctets += uint64(over)
+	}
+	d.lastSeen = m.Received
+	r.dom = d
+	r.meta.Domain, r.meta.ExportTime = h.Domain, h.ExportTime
+	r.msg = templates.Message{Now: m.Received, ExportTime: h.ExportTime, Sequence: h.Sequence, Stream: m.Stream}
+	r.seq = arrival{number: h.Sequence, exportTime: h.ExportTime}
+
+	r.reader.Reset(m.Data)
+	for {
+		set, ok := r.reader.Next()
+		if !ok {
+			break
+		}
+		switch {
+		case set.ID >= ipfix.MinDataSetID:
+			r.data(set)
+		case set.ID == ipfix.TemplateSetID || set.ID == ipfix.OptionsTemplateSetID:
+			r.n.TemplateSets++
+			d.store.Templates(r.msg, set, r.onChange)
+		default:
+			// Not used, or kept for later (RFC 7011, Section 3.3.2).
+			r.n.ReservedSets++
+		}
+	}
+	if err := r.reader.Err(); err != nil {
+		r.n.UnframedSets++
+		r.seq.opaque++
+		r.fault(err, "set")
+	}
+	if st := d.stream(m.Stream, r.fromZero()); st != nil {
+		st.received += uint64(r.seq.records)
+		st.message(r.seq)
+	}
+	// What was received stays with the transport.
+	r.reader.Reset(nil)
+	r.batch = record.Batch{}
+}
+
+// fromZero: on a session that begins with a handshake its first message is
+// seen, or missed.
+func (r *receiver) fromZero() bool { return r.props.Secure || r.props.Reliable || r.props.Stream }
+
+// domain finds or makes the state of an Observation Domain; nil if there are
+// too many.
+func (r *receiver) domain(id uint32, now time.Time) *domain {
+	if d := r.last; d != nil && d.store.ID() == id {
+		return d
+	}
+	d := r.domains[id]
+	if d == nil {
+		sd := r.store.Domain(id)
+		if sd == nil && r.makeRoom(now) {
+			sd = r.store.Domain(id)
+		}
+		if sd == nil {
+			return nil
+		}
+		d = &domain{store: sd, lookup: sd.Lookup}
+		r.domains[id] = d
+	}
+	r.last = d
+	return d
+}
+
+// makeRoom forgets the domain heard of least recently, if that is some time
+// ago: a flood of domains does not displace those in use.
+func (r *receiver) makeRoom(now time.Time) bool {
+	var oldest *domain
+	for _, d := range r.domains {
+		if now.Sub(d.lastSeen) >= idleDomain && (oldest == nil || d.lastSeen.Before(oldest.lastSeen)) {
+			oldest = d
+		}
+	}
+	if oldest == nil || r.props.Reliable && oldest.store.Len() > 0 {
+		return false
+	}
+	r.forget(oldest)
+	return true
+}
+
+func (r *receiver) forget(d *domain) {
+	r.store.Drop(d.store, r.onExpiry)
+	d.settle()
+	sum := d.sequence()
+	r.past.add(&sum)
+	delete(r.domains, d.store.ID())
+	if r.last == d {
+		r.last = nil
+	}
+}
+
+// data takes a Data Set.
+func (r *receiver) data(set ipfix.Set) {
+	if t := r.dom.store.Lookup(set.ID); t != nil {
+		r.n.DataSets++
+		r.seq.records += r.deliver(t, set.Body, set.BodyOffset())
+		return
+	}
+	r.n.EarlySets++
+	if r.dom.store.Hold(r.msg, set) {
+		r.seq.held++
+		return
+	}
+	r.n.UndecodableSets++
+	r.seq.opaque++
+}
+
+// deliver decodes a Data Set and gives its records to the sinks; at is where
+// they start in their message. A set that cannot be decoded to its end counts
+// as opaque, the records before stand.
+func (r *receiver) deliver(t *ipfix.Template, body []byte, at int) uint32 {
+	n, err := ipfix.CountRecords(t, body)
+	if err != nil {
+		r.n.FaultySets++
+		r.seq.opaque++
+		r.fault(ipfix.At(err, at), "record")
+		body = whole(t, body)
+	}
+	if n == 0 {
+		if err == nil {
+			r.n.EmptySets++
+		}
+		return 0
+	}
+	b := &r.batch
+	b.Meta, b.Template, b.Body, b.Records = &r.meta, t, body, n
+	b.Lists, b.Registry = r.dom.lookup, r.dom.store.Registry()
+	if t.Options() {
+		if k := ControlOf(t); k != NoControl {
+			r.n.ControlRecords += uint64(n)
+			r.interpret(k, t, body)
+			r.c.write(r, b, true)
+			return uint32(n)
+		}
+	}
+	r.n.Records += uint64(n)
+	r.c.write(r, b, false)
+	return uint32(n)
+}
+
+// whole is the part of body that holds whole records.
+func whole(t *ipfix.Template, body []byte) []byte {
+	var rs ipfix.Records
+	rs.Reset(t, body)
+	end := 0
+	for rs.Next() {
+		end = rs.Offset() + len(rs.Raw())
+	}
+	return body[:end]
+}
+
+// changed is told of each template record.
+func (r *receiver) changed(ch templates.Change) {
+	r.n.TemplateRecords++
+	switch ch.Kind {
+	case templates.Defined, templates.Redefined:
+		r.noteUnknown(ch.Template)
+		if ch.Err != nil {
+			r.logTemplate("template redefined without a withdrawal", ch)
+		}
+		// Data that waited comes before what follows in this message.
+		r.dom.store.Release(ch.ID, r.onHeld)
+	case templates.Invalid:
+		r.fault(ch.Err, "template")
+	case templates.Refused:
+		r.logTemplate("template refused", ch)
+	case templates.UnknownWithdrawal:
+		// To be told (RFC 7011, Section 8.1, SHOULD).
+		r.logTemplate("withdrawal of an unknown template", ch)
+	case templates.IgnoredWithdrawal:
+		r.logTemplate("template withdrawal ignored on this transport", ch)
+	}
+}
+
+// noteUnknown notes the elements that nothing is known of (RFC 7011, Section
+// 9, MUST).
+func (r *receiver) noteUnknown(t *ipfix.Template) {
+	var first *ipfix.Field
+	for i := range t.Fields {
+		if f := &t.Fields[i]; f.Element == nil {
+			r.n.UnknownElements++
+			if first == nil {
+				first = f
+			}
+		}
+	}
+	if first == nil || !r.c.log.Enabled(r.c.ctx, slog.LevelDebug) {
+		return
+	}
+	if _, ok := r.c.sampler.allow(r.c.now()); ok {
+		r.log().Debug("template with unknown elements", "template", t.ID, "first", ie.UnknownName(first.ID))
+	}
+}
+
+// released takes a data set whose template has come.
+func (r *receiver) released(h templates.Held) {
+	t := r.dom.store.Lookup(h.ID)
+	if t == nil {
+		return
+	}
+	r.n.ReleasedSets++
+	now, opaque := r.meta.ExportTime, r.seq.opaque
+	r.meta.ExportTime = h.Message.ExportTime
+	n := r.deliver(t, h.Body, h.Offset+ipfix.SetHeaderLen)
+	// The account is that of the message it was in.
+	decoded := r.seq.opaque == opaque
+	r.meta.ExportTime, r.seq.opaque = now, opaque
+	r.resolved(r.dom, &h, n, decoded)
+}
+
+// resolved settles a held set with the sequence numbers.
+func (r *receiver) resolved(d *domain, h *templates.Held, n uint32, decoded bool) {
+	if h.Message == r.msg && r.seq.held > 0 {
+		// Its template came behind it in the same message, which is not
+		// accounted yet.
+		r.seq.held--
+		r.seq.records += n
+		if !decoded {
+			r.seq.opaque++
+		}
+		return
+	}
+	if st := d.stream(h.Message.Stream, r.fromZero()); st != nil {
+		st.received += uint64(n)
+		st.resolved(h.Message.Sequence, n, decoded)
+	}
+}
+
+// expired takes a data set that will not be decoded any more.
+func (r *receiver) expired(sd *templates.Domain, h templates.Held) {
+	r.n.UndecodableSets++
+	if d := r.domains[sd.ID()]; d != nil {
+		if st := d.stream(h.Message.Stream, r.fromZero()); st != nil {
+			st.resolved(h.Message.Sequence, 0, false)
+		}
+	}
+}
+
+func (r *receiver) advance(now time.Time) {
+	r.advanced = now
+	r.store.Advance(now, r.onExpiry)
+}
+
+// Barrier implements transport.Receiver.
+func (r *receiver) Barrier(done func()) {
+	r.mu.Lock()
+	r.n.Barriers++
+	r.mu.Unlock()
+	r.c.barrier(barrier{r, done})
+}
+
+// Closed implements transport.Receiver.
+func (r *receiver) Closed(reason error) { r.c.end(r, reason) }
+
+// fault counts what could not be decoded, by what it was, and tells of some.
+func (r *receiver) fault(err error, what string) {
+	r.bad = true
+	if pe, ok := errors.AsType[*ipfix.ParseError](err); ok {
+		what = pe.Field
+	}
+	if r.faults == nil {
+		r.faults = make(map[string]uint64)
+	}
+	if _, ok := r.faults[what]; ok || len(r.faults) < maxFaults {
+		r.faults[what]++
+	}
+	if n, ok := r.c.sampler.allow(r.c.now()); ok {
+		r.log().Warn("malformed message", "domain", r.meta.Domain, "seq", r.msg.Sequence, "err", err, "suppressed", n)
+	}
+}
+
+func (r *receiver) headerFault(err error, m transport.Incoming) {
+	r.msg, r.meta.Domain = templates.Message{}, 0
+	r.fault(err, "message header")
+	if !errors.Is(err, ipfix.ErrVersion) {
+		return
+	}
+	r.n.OtherVersions++
+	hint := foreign(m.Data)
+	if hint == "" {
+		return
+	}
+	if _, ok := r.c.hints.allow(r.c.now()); ok {
+		r.log().Warn("not IPFIX", "hint", hint)
+	}
+}
+
+// foreign guesses what a message is that is not IPFIX (RFC 7011, Section 9.1).
+func foreign(b []byte) string {
+	if len(b) < 4 {
+		return ""
+	}
+	switch v := binary.BigEndian.Uint16(b); {
+	case v == 9:
+		return "the exporter sends NetFlow v9: set it to IPFIX (version 10)"
+	case v == 5 || v == 7 || v == 1 || v == 8:
+		return "the exporter sends NetFlow v5 or older: set it to IPFIX (version 10)"
+	case binary.BigEndian.Uint32(b) == 5:
+		return "the exporter sends sFlow: set it to IPFIX"
+	case 20 <= b[0] && b[0] <= 25 && b[1] == 0xfe:
+		return "the exporter speaks DTLS: have it send to a dtls+udp listener"
+	}
+	return ""
+}
+
+func (r *receiver) logTemplate(what string, ch templates.Change) {
+	if n, ok := r.c.sampler.allow(r.c.now()); ok {
+		r.log().Warn(what, "domain", r.meta.Domain, "template", ch.ID, "err", ch.Err, "suppressed", n)
+	}
+}
+
+func (r *receiver) log() *slog.Logger {
+	return r.c.log.With("exporter", r.peer.Identity, "session", r.peer.Session)
+}
