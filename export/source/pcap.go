@@ -109,7 +109,7 @@ func (s *pcap) pass(ctx context.Context, m *meter, pc *pacer, shift int64) (int6
 	next := func() int64 {
 		// The gap to the next pass is the mean one between packets.
 		span := last - first
-		return shift + span + max(span/max(n, 1), int64(time.Microsecond))
+		return shift + span + max(span/max(n-1, 1), int64(time.Microsecond))
 	}
 	for {
 		p, err := src.Next()
