@@ -123,3 +123,16 @@ func scope(num uint16) ie.ID {
 	}
 	return element(num)
 }
+
+// LengthV5 is the length of the version 5 datagram that b starts with, 0 if
+// there is none or not all of it.
+func LengthV5(b []byte) int {
+	if Version(b) != 5 || len(b) < headerLenV5 {
+		return 0
+	}
+	n := headerLenV5 + int(binary.BigEndian.Uint16(b[2:]))*recordLenV5
+	if n > len(b) {
+		return 0
+	}
+	return n
+}
