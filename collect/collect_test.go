@@ -504,25 +504,3 @@ func TestCollector_Flood(t *testing.T) {
 		t.Errorf("left over: %+v", got)
 	}
 }
-
-func TestFeed(t *testing.T) {
-	sink := new(memory)
-	c := New(Config{Offline: true, Sinks: []Sink{sink}})
-	f := c.NewFeed(udp)
-	for _, name := range []string{"a", "b"} {
-		// The session in the peer is of no account.
-		for session := range uint64(2) {
-			if err := f.Message(peer(name, session), transport.Incoming{Data: message(1, uint32(session), set(2, addresses), set(256, flow)), Received: start}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	f.Close()
-	if err := c.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	st := c.Stats()
-	if s := st.Summary(); s.RecordsWritten != 4 || s.SessionsOpened != 2 || st.SessionsOpen != 0 {
-		t.Errorf("%+v", s)
-	}
-}

@@ -169,12 +169,13 @@ func (c *Collector) forgetExporter() bool {
 	return true
 }
 
-// end takes a session out, keeping its sums.
+// end takes a session out, keeping its sums. It waits for a message of the
+// session that is under way; nobody may hold c.mu in the meantime.
 func (c *Collector) end(r *receiver, reason error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if r.closed.Swap(true) {
 		return
 	}
@@ -298,9 +299,11 @@ func (c *Collector) tend(now time.Time) {
 				r.advance(now)
 			}
 			r.tellLoss()
-			snap := r.snapshot()
+			if snap := r.snap.Load(); snap == nil || snap.Messages != r.n.Messages {
+				now := r.snapshot()
+				r.snap.Store(&now)
+			}
 			r.mu.Unlock()
-			r.snap.Store(&snap)
 		}
 	}
 }
@@ -317,7 +320,7 @@ func (c *Collector) receivers() []*receiver {
 
 // Stats returns a snapshot.
 func (c *Collector) Stats() Stats {
-	exporters, busy := c.exporterStats(false)
+	exporters, busy := c.exporterStats()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := Stats{
@@ -329,17 +332,14 @@ func (c *Collector) Stats() Stats {
 	for i := range exporters {
 		st.add(&exporters[i].SessionStats)
 		st.Reported.add(exporters[i].Reported)
+		for _, s := range exporters[i].Sessions {
+			for k, n := range s.Faults {
+				st.Faults[k] += n
+			}
+		}
 	}
 	for k, n := range c.faults {
 		st.Faults[k] += n
-	}
-	for r := range c.open {
-		if lockWithin(&r.mu, snapshotPatience) {
-			for k, n := range r.faults {
-				st.Faults[k] += n
-			}
-			r.mu.Unlock()
-		}
 	}
 	for _, o := range c.outputs {
 		st.Sinks = append(st.Sinks, o.snapshot(snapshotPatience))
@@ -351,13 +351,13 @@ func (c *Collector) Stats() Stats {
 // ExporterStats returns the account of each exporter, by identity, with its
 // open sessions and their streams.
 func (c *Collector) ExporterStats() []ExporterStats {
-	list, _ := c.exporterStats(true)
+	list, _ := c.exporterStats()
 	slices.SortFunc(list, func(a, b ExporterStats) int { return strings.Compare(a.Identity, b.Identity) })
 	return list
 }
 
 // exporterStats sums exporters up; busy counts sessions that a sink holds up.
-func (c *Collector) exporterStats(detail bool) (list []ExporterStats, busy int) {
+func (c *Collector) exporterStats() (list []ExporterStats, busy int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.exporters {
@@ -378,9 +378,7 @@ func (c *Collector) exporterStats(detail bool) (list []ExporterStats, busy int) 
 				continue
 			}
 			st.add(&snap.SessionStats)
-			if detail {
-				st.Sessions = append(st.Sessions, *snap)
-			}
+			st.Sessions = append(st.Sessions, *snap)
 		}
 		list = append(list, st)
 	}

@@ -141,7 +141,7 @@ func (r *receiver) message(m transport.Incoming) {
 		st.message(r.seq)
 	}
 	// What was received stays with the transport.
-	r.reader.Reset(nil)
+	r.reader = ipfix.SetReader{}
 	r.batch = record.Batch{}
 }
 
@@ -250,12 +250,9 @@ func (r *receiver) deliver(t *ipfix.Template, body []byte, at int) uint32 {
 // whole is the part of body that holds whole records.
 func whole(t *ipfix.Template, body []byte) []byte {
 	var rs ipfix.Records
-	rs.Reset(t, body)
-	end := 0
-	for rs.Next() {
-		end = rs.Offset() + len(rs.Raw())
+	for rs.Reset(t, body); rs.Next(); {
 	}
-	return body[:end]
+	return body[:len(body)-len(rs.Rest())]
 }
 
 // changed is told of each template record.

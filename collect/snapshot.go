@@ -2,6 +2,7 @@ package collect
 
 import (
 	"log/slog"
+	"maps"
 )
 
 // stats sums the session up; r.mu is held.
@@ -18,7 +19,7 @@ func (r *receiver) stats() SessionStats {
 func (r *receiver) snapshot() SessionSnapshot {
 	snap := SessionSnapshot{
 		Session: r.peer.Session, Remote: r.peer.Remote.String(), Scheme: r.peer.Scheme,
-		SessionStats: r.stats(),
+		SessionStats: r.stats(), Faults: maps.Clone(r.faults),
 	}
 	for id, d := range r.domains {
 		for i := range d.streams {

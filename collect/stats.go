@@ -109,7 +109,8 @@ type SessionSnapshot struct {
 	Remote  string `json:"remote"`
 	Scheme  string `json:"scheme"`
 	SessionStats
-	Streams []StreamStats `json:"streams"`
+	Streams []StreamStats     `json:"streams"`
+	Faults  map[string]uint64 `json:"faults,omitempty"` // by what could not be read
 }
 
 // StreamStats is the loss account of one stream of one Observation Domain.
