@@ -97,6 +97,15 @@ func (e *Exporter) sendRecords(ctx context.Context, s *session, d *domain, list 
 		if err := e.sendBuilt(ctx, s, d, n); err != nil {
 			return err
 		}
+		e.mu.Lock()
+		for _, r := range list[:n] {
+			if r.own {
+				e.n.control++
+			} else {
+				e.n.replayed++
+			}
+		}
+		e.mu.Unlock()
 		list = list[n:]
 	}
 	return nil
@@ -122,7 +131,7 @@ func (e *Exporter) sendWithdrawal(ctx context.Context, s *session, d *domain, t 
 }
 
 // sendBuilt sends the message in the loop's builder, which holds that many
-// Data Records of the Exporter's own.
+// Data Records.
 func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records int) error {
 	l := &e.loop
 	sd := s.domain(d, &e.cfg)
@@ -152,7 +161,6 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 	e.mu.Lock()
 	e.n.messages++
 	e.n.octets += uint64(len(msg))
-	e.n.own += uint64(records)
 	e.mu.Unlock()
 	return nil
 }

@@ -332,7 +332,7 @@ func (r *running) close(within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	err := r.Close(ctx)
-	if res := <-r.res; res != err {
+	if res := <-r.res; !errors.Is(res, err) {
 		r.t.Errorf("Run returned %v, Close %v", res, err)
 	}
 	return err

@@ -14,7 +14,7 @@ import (
 var (
 	// ErrClosed is returned to sources once the Exporter closes.
 	ErrClosed = errors.New("exporter closed")
-	// ErrTooLarge: a record or a Template that no message can hold.
+	// ErrTooLarge marks a record or a Template that no message can hold.
 	ErrTooLarge = errors.New("larger than a message")
 )
 
@@ -95,7 +95,7 @@ func (e *Exporter) Write(ctx context.Context, t *Template, rec []byte) error {
 			signal(e.room) // others may wait as well
 		}
 		e.mu.Unlock()
-		if err != errFull {
+		if !errors.Is(err, errFull) {
 			return err
 		}
 		select {
@@ -120,7 +120,7 @@ func (e *Exporter) Offer(t *Template, rec []byte) bool {
 		return false
 	}
 	err := e.put(t, rec)
-	if err == errFull {
+	if errors.Is(err, errFull) {
 		e.n.handed++
 		e.drop(t, rec)
 	}

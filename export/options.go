@@ -236,7 +236,7 @@ func (e *Exporter) exportStats(ctx context.Context, s *session) error {
 			err = fmt.Errorf("statistics: %w", aerr)
 			return
 		}
-		list = append(list, optionsRecord{t: t, data: rec})
+		list = append(list, optionsRecord{t: t, data: rec, own: true})
 	}
 	add(o.metering, dom, id, n.messages, n.flows, n.octets)
 	add(o.notSent, id, n.droppedFlows, n.droppedPackets, n.droppedOctets, millis(n.firstDrop), millis(n.lastDrop))

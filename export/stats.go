@@ -14,16 +14,16 @@ type Summary struct {
 	// RecordsExported were handed over by the source, options records among
 	// them, dropped ones too.
 	RecordsExported uint64 `json:"records_exported"`
-	// RecordsSent are all Data Records in messages, the Exporter's own
-	// options records included; replays are not counted again.
+	// RecordsSent of those are in messages; replays are not counted again.
 	RecordsSent uint64 `json:"records_sent"`
 	// RecordsDropped were handed over but not sent.
-	RecordsDropped  uint64 `json:"records_dropped"`
+	RecordsDropped uint64 `json:"records_dropped"`
+	// RecordsReplayed were sent once more, on another session.
 	RecordsReplayed uint64 `json:"records_replayed"`
 	RecordsSpooled  uint64 `json:"records_spooled"`
-	// OptionsRecordsSent are those of RecordsSent that the Exporter made
-	// itself: RecordsSent = RecordsExported - RecordsDropped + this.
-	OptionsRecordsSent uint64  `json:"options_records_sent"`
+	// ControlRecordsSent are options records of the Exporter itself, about
+	// the export (RFC 7011, Section 4); they are in no other counter.
+	ControlRecordsSent uint64  `json:"control_records_sent"`
 	MessagesSent       uint64  `json:"messages_sent"`
 	TemplatesSent      uint64  `json:"templates_sent"`
 	SessionsOpened     uint64  `json:"sessions_opened"`
@@ -50,7 +50,8 @@ type Stats struct {
 
 // counters are guarded by Exporter.mu.
 type counters struct {
-	handed, sent, dropped, own          uint64
+	handed, sent, dropped               uint64
+	control, replayed                   uint64
 	flows                               uint64 // sent, options records left out
 	droppedFlows                        uint64
 	droppedPackets, droppedOctets       uint64
@@ -98,9 +99,10 @@ func (e *Exporter) Stats() Stats {
 	st := Stats{
 		Summary: Summary{
 			RecordsExported:    n.handed,
-			RecordsSent:        n.sent + n.own,
+			RecordsSent:        n.sent,
 			RecordsDropped:     n.dropped,
-			OptionsRecordsSent: n.own,
+			RecordsReplayed:    n.replayed,
+			ControlRecordsSent: n.control,
 			MessagesSent:       n.messages,
 			TemplatesSent:      n.templates,
 			SessionsOpened:     n.opened,

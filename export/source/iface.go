@@ -34,7 +34,7 @@ func (s *iface) Run(ctx context.Context, out *export.Exporter) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	m, err := newMeter(ctx, &s.base, out, false)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func (s *ipfixFile) Check() error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	if _, err = r.Next(); errors.Is(err, io.EOF) {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (s *ipfixFile) Run(ctx context.Context, out *export.Exporter) error {
 	if err != nil {
 		return hint(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	f := fileReader{s: s, out: out, domains: make(map[uint32]map[uint16]*mapped)}
 	for ctx.Err() == nil {
 		msg, err := r.Next()

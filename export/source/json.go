@@ -45,7 +45,7 @@ func (s *jsonLines) Run(ctx context.Context, out *export.Exporter) error {
 		if err != nil {
 			return hint(err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		// A pipe may stay silent; a regular file knows no deadline and
 		// needs none.
 		stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })

@@ -103,7 +103,7 @@ func (s *pcap) pass(ctx context.Context, m *meter, pc *pacer, shift int64) (int6
 	if err != nil {
 		return 0, err
 	}
-	defer closeFile()
+	defer func() { _ = closeFile() }()
 	var first, last int64
 	var n int64
 	next := func() int64 {

@@ -240,7 +240,7 @@ func readable(name string) error {
 	if err != nil {
 		return hint(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err == nil && st.IsDir() {
 		return fmt.Errorf("%s: is a directory; name a file", name)
