@@ -21,6 +21,7 @@ type comparison struct {
 	records, fields, texts int
 	differences            []string
 	notes                  map[string]int // what tshark shows in no comparable way
+	gaveUp                 bool           // tshark did, within some packet
 }
 
 func (c *comparison) differ(format string, args ...any) {
@@ -64,9 +65,11 @@ func compare(g *group) (*comparison, error) {
 	for _, p := range problems {
 		c.notes["decode: "+p[strings.Index(p, ": ")+2:]]++
 	}
-	direct, _, err := decoded(g.files...)
-	if err != nil {
-		return nil, err
+	direct := got
+	if len(g.files) > 0 {
+		if direct, _, err = decoded(g.files...); err != nil {
+			return nil, err
+		}
 	}
 	if len(direct) != len(got) {
 		c.differ("%d records from the files themselves, %d from the capture", len(direct), len(got))
@@ -82,7 +85,11 @@ func compare(g *group) (*comparison, error) {
 	}
 	c.records = len(got)
 	if len(got) != len(want) {
-		c.differ("%d records, tshark has %d", len(got), len(want))
+		if slices.ContainsFunc(want, func(w theirs) bool { return w.malformed }) {
+			c.notes[fmt.Sprintf("only the first %d records are compared", len(want))]++
+		} else {
+			c.differ("%d records, tshark has %d", len(got), len(want))
+		}
 	}
 	for i := range min(len(got), len(want)) {
 		c.record(i, &got[i], &want[i])
@@ -95,7 +102,7 @@ func compare(g *group) (*comparison, error) {
 // against tshark's times since boot.
 func (c *comparison) record(n int, o *ours, w *theirs) {
 	at := 0
-	var first, last *leaf
+	var first, last uint32
 	for i := range o.template.Fields {
 		f, v := &o.template.Fields[i], o.values[i]
 		name := f.ID.String()
@@ -104,7 +111,7 @@ func (c *comparison) record(n int, o *ours, w *theirs) {
 		}
 		label := fmt.Sprintf("packet %d record %d %s", w.packet, n, name)
 		if w.appended(at) {
-			c.appended(label, f, v, o, w, first, last)
+			c.appended(label, f, v, w, first, last)
 			continue
 		}
 		if f.Length == ipfix.VariableLength {
@@ -115,53 +122,45 @@ func (c *comparison) record(n int, o *ours, w *theirs) {
 		}
 		at = w.skip(at)
 		octets, l := w.at(at, len(v.View))
+		if f.Num == 22 && f.PEN == 0 {
+			first, l = uint32(v.Num), w.named("cflow.timestart", l)
+		}
+		if f.Num == 21 && f.PEN == 0 {
+			last, l = uint32(v.Num), w.named("cflow.timeend", l)
+		}
 		if octets != hex.EncodeToString(v.View) {
 			c.differ("%s: octets %x, tshark has %s", label, v.View, octets)
 		}
 		c.fields++
 		if l != nil {
-			switch f.Num {
-			case 22:
-				first = l
-			case 21:
-				last = l
-			}
 			c.text(label, f, v, l)
 		} else if len(v.View) > 0 {
 			c.notes["tshark shows no field of its own for "+name]++
 		}
 		at += len(v.View)
 	}
-	if rest := w.size - w.skip(at); rest > 0 {
+	if w.malformed {
+		c.gaveUp = true
+		c.notes["tshark gives up within the record and on the rest of its packet: "+w.reason]++
+	} else if rest := w.size - w.skip(at); rest > 0 {
 		c.differ("packet %d record %d: %d octets more in tshark's", w.packet, n, rest)
 	}
 }
 
-// appended checks a time that netflow made.
-func (c *comparison) appended(label string, f *ipfix.Field, v ipfix.Value, o *ours, w *theirs, first, last *leaf) {
+// appended checks a field that netflow made of the datagram's header and the
+// times since boot, whose octets have been compared.
+func (c *comparison) appended(label string, f *ipfix.Field, v ipfix.Value, w *theirs, first, last uint32) {
 	c.fields++
 	switch f.Num {
 	case 152, 153:
-		l := first
+		since := first
 		if f.Num == 153 {
-			l = last
+			since = last
 		}
-		if l == nil {
-			c.notes["no time since boot for "+f.Element.Name]++
-			return
-		}
-		seconds, err := strconv.ParseFloat(l.show, 64)
-		if err != nil {
-			c.differ("%s: tshark's time %q", label, l.show)
-			return
-		}
-		since := int64(seconds*1000 + 0.5)
-		if since-int64(w.uptime) > 1<<31 {
-			since -= 1 << 32 // the uptime wrapped after it
-		}
-		want := int64(w.seconds)*1000 + int64(w.nanoseconds/1e6) - int64(w.uptime) + since
+		// Before the header by up to half of the uptime's range.
+		want := int64(w.seconds)*1000 + int64(w.nanoseconds/1e6) - int64(int32(w.uptime-since))
 		if max(0, want) != int64(v.Num) {
-			c.differ("%s: %d, want %d by tshark's %s", label, v.Num, want, l.show)
+			c.differ("%s: %d, want %d", label, v.Num, want)
 		}
 		c.texts++
 	case 34, 35, 38, 39: // of the header of version 5
@@ -189,6 +188,12 @@ func (c *comparison) text(label string, f *ipfix.Field, v ipfix.Value, l *leaf) 
 }
 
 func sameText(f *ipfix.Field, v ipfix.Value, l *leaf) (same, known bool) {
+	if l.part {
+		return false, false
+	}
+	if l.name == "cflow.scope_system" { // shown as octets
+		return strings.ReplaceAll(l.show, ":", "") == hex.EncodeToString(v.View), true
+	}
 	switch f.Type {
 	case ie.Unsigned8, ie.Unsigned16, ie.Unsigned32, ie.Unsigned64:
 		if n, err := strconv.ParseUint(l.show, 0, 64); err == nil {

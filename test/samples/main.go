@@ -71,7 +71,8 @@ func run(dir string, verbose bool, out io.Writer) (bool, error) {
 	}
 	good := true
 	var records, fields, texts int
-	for _, g := range groups {
+	for i := 0; i < len(groups); i++ {
+		g := groups[i]
 		if g.capture == "" {
 			g.capture = filepath.Join(tmp, "x.pcap")
 			if err := writeCapture(g.capture, g.payloads); err != nil {
@@ -81,6 +82,9 @@ func run(dir string, verbose bool, out io.Writer) (bool, error) {
 		c, err := compare(g)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", g.name, err)
+		}
+		if again := g.disguised(); c.gaveUp && again != nil {
+			groups = append(groups, again)
 		}
 		verdict := "equal"
 		if len(c.differences) > 0 {
@@ -148,6 +152,23 @@ func collectGroups(dir string) ([]*group, error) {
 	}
 	slices.SortFunc(groups, func(a, b *group) int { return strings.Compare(a.name, b.name) })
 	return groups, nil
+}
+
+// disguised replaces what tshark cannot read by an element that it can, for
+// another comparison: ipv4RouterSc in 2 octets, as some devices send it, makes
+// it give up the whole datagram. nil: there is nothing like that.
+func (g *group) disguised() *group {
+	d := &group{name: g.name + ", element 43 as 10"}
+	found := false
+	for _, p := range g.payloads {
+		q := strings.ReplaceAll(string(p), "\x00\x2b\x00\x02", "\x00\x0a\x00\x02")
+		found = found || q != string(p)
+		d.payloads = append(d.payloads, []byte(q))
+	}
+	if !found {
+		return nil
+	}
+	return d
 }
 
 // rank puts templates before data.

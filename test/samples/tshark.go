@@ -11,20 +11,25 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ipfixsuite/capture"
 )
 
 // theirs is one record as tshark shows it.
 type theirs struct {
-	packet   int
-	pos      int // in the packet
-	size     int
-	raw      string // hex
-	leaves   []leaf
-	v5       bool
-	uptime   uint32 // of the header, as are those below
-	seconds  uint32
-	engine   uint16
-	sampling uint16
+	packet  int
+	pos     int // in the packet
+	size    int
+	raw     []byte // of the packet, from the record on
+	leaves  []leaf
+	version string
+	// malformed: tshark gave up here, for that reason.
+	malformed bool
+	reason    string
+	uptime    uint32 // of the header, as are those below
+	seconds   uint32
+	engine    uint16
+	sampling  uint16
 
 	nanoseconds uint32
 }
@@ -33,22 +38,29 @@ type theirs struct {
 type leaf struct {
 	pos, size  int
 	name, show string
+	part       bool // some bits of the octets only
 }
 
 // A field is one of PDML's, which nest.
 type field struct {
-	Name   string  `xml:"name,attr"`
-	Show   string  `xml:"show,attr"`
-	Value  string  `xml:"value,attr"`
-	Raw    string  `xml:"unmaskedvalue,attr"`
-	Pos    int     `xml:"pos,attr"`
-	Size   int     `xml:"size,attr"`
-	Fields []field `xml:"field"`
+	Name  string `xml:"name,attr"`
+	Show  string `xml:"show,attr"`
+	Value string `xml:"value,attr"`
+	Raw   string `xml:"unmaskedvalue,attr"`
+
+	ShowName string  `xml:"showname,attr"`
+	Pos      int     `xml:"pos,attr"`
+	Size     int     `xml:"size,attr"`
+	Fields   []field `xml:"field"`
 }
 
 // dissect runs tshark over a capture and returns the flows it sees.
-func dissect(capture string) ([]theirs, error) {
-	cmd := exec.Command("tshark", "-r", capture, "-T", "pdml", "-d", "udp.port==2055,cflow", "-d", "udp.port==4739,cflow")
+func dissect(file string) ([]theirs, error) {
+	frames, err := packets(file)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("tshark", "-r", file, "-T", "pdml", "-d", "udp.port==2055,cflow", "-d", "udp.port==4739,cflow")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -84,14 +96,33 @@ func dissect(capture string) ([]theirs, error) {
 			if err := dec.DecodeElement(&proto, &start); err != nil {
 				return nil, err
 			}
-			recs = append(recs, flows(packet, &proto)...)
+			recs = append(recs, flows(packet, frames[packet-1], &proto)...)
 		}
 	}
 	return recs, cmd.Wait()
 }
 
+// packets are the octets that PDML's positions count in.
+func packets(file string) (frames [][]byte, err error) {
+	f, err := capture.OpenFile(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for {
+		p, err := f.Next()
+		if errors.Is(err, io.EOF) {
+			return frames, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, slices.Clone(p.Data))
+	}
+}
+
 // flows finds the records: fields called "Flow N", or "pdu N/M" of version 5.
-func flows(packet int, proto *field) (recs []theirs) {
+func flows(packet int, frame []byte, proto *field) (recs []theirs) {
 	header := theirs{packet: packet}
 	var walk func(f *field)
 	walk = func(f *field) {
@@ -111,13 +142,17 @@ func flows(packet int, proto *field) (recs []theirs) {
 				header.sampling = uint16(b[0])<<8 | uint16(b[1])
 			}
 		case "cflow.version":
-			header.v5 = f.Show == "5"
+			header.version = f.Show
 		}
 		if strings.HasPrefix(f.Show, "Flow ") && f.Name == "" || strings.HasPrefix(f.Show, "pdu ") {
 			r := header
-			r.pos, r.size, r.raw = f.Pos, f.Size, f.Value
+			r.pos, r.size = f.Pos, f.Size
 			r.collect(f.Fields)
+			r.raw = frame[min(r.pos, len(frame)):]
 			slices.SortStableFunc(r.leaves, func(a, b leaf) int { return cmp.Compare(a.pos, b.pos) })
+			if r.version == "10" {
+				r.size = r.extent()
+			}
 			recs = append(recs, r)
 			return
 		}
@@ -127,6 +162,18 @@ func flows(packet int, proto *field) (recs []theirs) {
 	}
 	walk(proto)
 	return recs
+}
+
+// extent is where the last field ends: tshark does not count variable lengths
+// in, and places some times elsewhere.
+func (r *theirs) extent() int {
+	end := 0
+	for _, l := range r.leaves {
+		if l.pos <= end+3 {
+			end = max(end, l.pos+l.size)
+		}
+	}
+	return end
 }
 
 func number(f *field) uint32 {
@@ -140,12 +187,16 @@ func number(f *field) uint32 {
 func (r *theirs) collect(fields []field) {
 	for i := range fields {
 		f := &fields[i]
-		if f.Size > 0 && f.Name != "" {
-			r.leaves = append(r.leaves, leaf{f.Pos - r.pos, f.Size, f.Name, f.Show})
+		if f.Name == "_ws.expert" {
+			if strings.Contains(f.ShowName, "Malformed") {
+				r.malformed, r.reason = true, f.ShowName
+			}
+			continue
 		}
-		if f.Name != "_ws.expert" {
-			r.collect(f.Fields)
+		if f.Size > 0 && f.Name != "" && f.Pos >= r.pos {
+			r.leaves = append(r.leaves, leaf{f.Pos - r.pos, f.Size, f.Name, f.Show, f.Raw != ""})
 		}
+		r.collect(f.Fields)
 	}
 }
 
@@ -155,33 +206,45 @@ const padV5 = 36
 
 // skip steps over what is no field.
 func (r *theirs) skip(at int) int {
-	if r.v5 && at == padV5 {
+	if r.version == "5" && at == padV5 {
 		return at + 1
 	}
-	if r.v5 && at == 46 {
+	if r.version == "5" && at == 46 {
 		return 48
 	}
 	return at
 }
 
-// appended tells whether the record in the datagram ends at at.
-func (r *theirs) appended(at int) bool { return r.skip(at) >= r.size }
+// appended tells whether the record in the datagram ends at at. IPFIX has
+// nothing appended.
+func (r *theirs) appended(at int) bool {
+	return r.version != "10" && r.skip(at) >= r.size
+}
 
 // long tells whether the length of a variable field takes three octets.
-func (r *theirs) long(at int) bool {
-	return len(r.raw) >= 2*at+2 && strings.EqualFold(r.raw[2*at:2*at+2], "ff")
-}
+func (r *theirs) long(at int) bool { return at < len(r.raw) && r.raw[at] == 0xFF }
 
 // at returns the octets there, and the field tshark shows for exactly those.
 func (r *theirs) at(at, n int) (octets string, l *leaf) {
-	if len(r.raw) < 2*(at+n) {
-		return fmt.Sprintf("only %d octets", len(r.raw)/2), nil
+	if len(r.raw) < at+n {
+		return fmt.Sprintf("only %d octets", len(r.raw)), nil
 	}
 	for i := range r.leaves {
-		if r.leaves[i].pos == at && r.leaves[i].size == n {
-			l = &r.leaves[i]
-			break
+		// Absolute times of 8 octets tshark marks as 4.
+		if l := &r.leaves[i]; l.pos == at && (l.size == n || n == 8 && strings.HasPrefix(l.name, "cflow.abstime")) {
+			return hex.EncodeToString(r.raw[at : at+n]), l
 		}
 	}
-	return strings.ToLower(r.raw[2*at : 2*(at+n)]), l
+	return hex.EncodeToString(r.raw[at : at+n]), nil
+}
+
+// named returns the field of that name, which tshark shows somewhere else than
+// its octets are if the end stands before the start; l if there is none.
+func (r *theirs) named(name string, l *leaf) *leaf {
+	for i := range r.leaves {
+		if r.leaves[i].name == name {
+			return &r.leaves[i]
+		}
+	}
+	return l
 }
