@@ -45,7 +45,7 @@ func (e *Encoder) AppendBatch(dst []byte, b *Batch) ([]byte, int, error) {
 		if p.straight {
 			n += e.put(dst[n:cap(dst)], p, rec)
 		} else {
-			e.views = r.Views(e.views)
+			e.views = p.split(e.views, rec)
 			dst = e.appendSteps(dst[:n], p, e.views, b, 0)
 			n = len(dst)
 			dst = grow(dst, len(p.tail)+1)

@@ -162,13 +162,13 @@ func (e *Encoder) appendRecords(dst []byte, id uint16, content []byte, in *Batch
 		p := e.subPlan(t)
 		var r ipfix.Records
 		r.Reset(t, content)
-		views := make([][]byte, p.views)
+		views := make([][]byte, 0, len(p.lengths))
 		for first := true; r.Next(); first = false {
 			if !first {
 				dst = append(dst, ',')
 			}
 			n := len(dst)
-			dst = e.appendSteps(dst, p, r.Views(views), in, depth+1)
+			dst = e.appendSteps(dst, p, p.split(views, r.Raw()), in, depth+1)
 			dst = append(dst, p.tail[:p.tailN]...)
 			// Leads begin with a comma; there is no metadata before the first.
 			if dst[n] == ',' {

@@ -1,6 +1,8 @@
 package record
 
 import (
+	"encoding/binary"
+
 	"ipfixsuite/ie"
 	"ipfixsuite/ipfix"
 )
@@ -47,7 +49,7 @@ type step struct {
 	quoted bool // the quotes of the value stand in the leads
 	typ    ie.DataType
 	length uint16 // of the field
-	field  uint16 // its index
+	field  uint16 // its index, among those that have octets
 	long   string
 }
 
@@ -62,7 +64,7 @@ type plan struct {
 	// straight: fields follow each other as they stand in the record, and
 	// there are no lists.
 	straight bool
-	views    int // fields of the template
+	lengths  []uint16 // of the fields that have octets, in the record's order
 }
 
 // maxValue is the room of the longest value that does not grow with its
@@ -71,14 +73,23 @@ const maxValue = 64
 
 // compile makes the plan of t.
 func compile(t *ipfix.Template) *plan {
-	p := &plan{straight: true, views: len(t.Fields), room: leadBlock + 8}
-	groups := group(t)
+	p := &plan{straight: true, room: leadBlock + 8}
+	// Fields without octets are left out: there is nothing to say, and text
+	// or work for no octets at all would have no bound.
+	var present []*ipfix.Field
+	for i := range t.Fields {
+		if f := &t.Fields[i]; f.Length != 0 {
+			present = append(present, f)
+			p.lengths = append(p.lengths, f.Length)
+		}
+	}
+	groups := group(present)
 	var lead []byte
 	closing := ""
 	for _, fields := range groups {
-		name := fieldName(&t.Fields[fields[0]])
+		name := fieldName(present[fields[0]])
 		for k, i := range fields {
-			f := &t.Fields[i]
+			f := present[i]
 			s := step{form: formOf(f), typ: f.Type, length: f.Length, field: uint16(i)}
 			s.quoted = quoted(s.form)
 			lead = append(append(lead[:0], closing...), ',')
@@ -108,26 +119,15 @@ func compile(t *ipfix.Template) *plan {
 			p.steps = append(p.steps, s)
 		}
 	}
-	// Fields that are left out or moved: the record cannot be walked step by
-	// step.
-	if len(p.steps) != len(t.Fields) {
-		p.straight = false
-	}
 	p.tailN = copy(p.tail[:], closing+"}")
 	return p
 }
 
-// group gathers the fields of t by element, in the order in which the elements
-// appear. Fields without octets are left out: there is nothing to say, and
-// text for no octets at all would have no bound.
-func group(t *ipfix.Template) [][]int {
-	at := make(map[ie.ID]int, len(t.Fields))
+// group gathers fields by element, in the order in which the elements appear.
+func group(fields []*ipfix.Field) [][]int {
+	at := make(map[ie.ID]int, len(fields))
 	var groups [][]int
-	for i := range t.Fields {
-		f := &t.Fields[i]
-		if f.Length == 0 {
-			continue
-		}
+	for i, f := range fields {
 		g, ok := at[f.ID]
 		if !ok {
 			g = len(groups)
@@ -137,6 +137,23 @@ func group(t *ipfix.Template) [][]int {
 		groups[g] = append(groups[g], i)
 	}
 	return groups
+}
+
+// split sets views to the fields of a record that Records has walked over.
+func (p *plan) split(views [][]byte, r []byte) [][]byte {
+	views = views[:0]
+	for _, l := range p.lengths {
+		n := int(l)
+		if l == ipfix.VariableLength {
+			n, r = int(r[0]), r[1:]
+			if n == 255 {
+				n, r = int(binary.BigEndian.Uint16(r)), r[2:]
+			}
+		}
+		views = append(views, r[:n:n])
+		r = r[n:]
+	}
+	return views
 }
 
 func fieldName(f *ipfix.Field) string {
