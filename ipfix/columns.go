@@ -76,7 +76,7 @@ func (r *Records) Columns(c *Columns) int {
 	}
 	for i := range t.Fields {
 		f := &t.Fields[i]
-		if !numeric(f.Type) {
+		if f.kind >= kindOctets && !numeric(f.Type) {
 			continue
 		}
 		col := c.cols[i]
