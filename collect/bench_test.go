@@ -10,6 +10,7 @@ import (
 	"ipfixsuite/ipfix"
 	"ipfixsuite/record"
 	sinkipfix "ipfixsuite/sink/ipfix"
+	"ipfixsuite/sink/jsonl"
 	"ipfixsuite/transport"
 )
 
@@ -115,6 +116,13 @@ func BenchmarkMessage(b *testing.B) {
 	b.Run("discard", func(b *testing.B) { run(b, discard{}) })
 	b.Run("ipfix", func(b *testing.B) {
 		s, err := sinkipfix.Open(b.TempDir(), sinkipfix.Config{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(b, s)
+	})
+	b.Run("json", func(b *testing.B) {
+		s, err := jsonl.Open(b.TempDir(), jsonl.Config{})
 		if err != nil {
 			b.Fatal(err)
 		}

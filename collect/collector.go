@@ -60,6 +60,7 @@ type Collector struct {
 	flusher flusher
 	sampler sampler // of log lines about what peers sent
 	hints   sampler
+	coming  sampler // of sessions that come and go: a flood of them is cheap
 
 	stop chan struct{}
 	wg   sync.WaitGroup
@@ -103,6 +104,7 @@ func New(cfg Config) *Collector {
 		budget:    templates.NewBudget(cfg.TotalLimits),
 		sampler:   sampler{perSecond: logsPerSecond},
 		hints:     sampler{perSecond: 1},
+		coming:    sampler{perSecond: logsPerSecond},
 		stop:      make(chan struct{}),
 		exporters: make(map[string]*exporter),
 		open:      make(map[*receiver]struct{}),
@@ -146,7 +148,10 @@ func (c *Collector) Open(p transport.Peer, props transport.Properties) (transpor
 		e.resumed++
 		c.resumed++
 	}
-	c.log.Info("session opened", "exporter", p.Identity, "session", p.Session, "remote", p.Remote, "scheme", p.Scheme, "resumed", p.Resumed, "overlap", len(e.sessions)-1)
+	if n, ok := c.coming.allow(e.lastSeen); ok {
+		c.log.Info("session opened", "exporter", p.Identity, "session", p.Session, "remote", p.Remote,
+			"scheme", p.Scheme, "resumed", p.Resumed, "overlap", len(e.sessions)-1, "suppressed", n)
+	}
 	return r, nil
 }
 
@@ -192,9 +197,13 @@ func (c *Collector) end(r *receiver, reason error) {
 	for k, n := range r.faults {
 		c.addFault(k, n)
 	}
+	n, ok := c.coming.allow(e.lastSeen)
+	if !ok {
+		return
+	}
 	args := []any{
 		"exporter", r.peer.Identity, "session", r.peer.Session, "records", st.Records,
-		"lost", st.Sequence.Lost, "undecodable", st.Sequence.Unreadable,
+		"lost", st.Sequence.Lost, "undecodable", st.Sequence.Unreadable, "suppressed", n,
 	}
 	if reason != nil {
 		args = append(args, "reason", reason)
@@ -249,10 +258,9 @@ func (c *Collector) Close(ctx context.Context) error {
 			left = append(left, r)
 		}
 		c.mu.Unlock()
-		done := make(chan struct{})
-		// Ends with the sinks' last calls.
+		done := make(chan error, 1)
+		// Ends with the sinks' last calls, perhaps after Close.
 		go func() {
-			defer close(done)
 			for _, r := range left {
 				c.end(r, errEnding)
 			}
@@ -262,10 +270,10 @@ func (c *Collector) Close(ctx context.Context) error {
 			for _, o := range c.outputs {
 				errs = append(errs, o.close())
 			}
-			c.err = errors.Join(errs...)
+			done <- errors.Join(errs...)
 		}()
 		select {
-		case <-done:
+		case c.err = <-done:
 		case <-ctx.Done():
 			c.err = fmt.Errorf("sinks do not end: %w", ctx.Err())
 		}

@@ -25,5 +25,7 @@
 //
 // Left out: reordering of template changes by Export Time before they are
 // applied (RFC 7011, Section 8.2, MAY); the end of sessions, which is their
-// transport's matter.
+// transport's matter, and with it the end of exporters whose messages are always malformed
+// (Section 9.1, SHOULD): on a datagram transport a stranger could have them cut
+// off.
 package collect

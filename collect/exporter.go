@@ -36,7 +36,6 @@ type exporter struct {
 	opened   uint64
 	resumed  uint64
 	lastSeen time.Time
-	loss     uint64 // as last reported in the log
 
 	mu      sync.Mutex
 	reports map[reportKey]*report

@@ -82,6 +82,9 @@ func (r *receiver) Message(m transport.Incoming) {
 	r.n.Messages++
 	r.n.Octets += uint64(len(m.Data))
 	r.bad = false
+	if m.Received.IsZero() {
+		m.Received = r.c.now()
+	}
 	if m.Received.Sub(r.advanced) >= advanceEvery || m.Received.Before(r.advanced) {
 		r.advance(m.Received)
 	}

@@ -37,11 +37,11 @@ func (r *receiver) tellLoss() {
 		if sum.Lost+sum.Unreadable == d.logged {
 			continue
 		}
-		d.logged = sum.Lost + sum.Unreadable
 		n, ok := r.c.sampler.allow(r.c.now())
 		if !ok {
 			continue
 		}
+		d.logged = sum.Lost + sum.Unreadable
 		var received uint64
 		for i := range d.streams {
 			received += d.streams[i].received
