@@ -142,11 +142,13 @@ func (r *Registry) Learn(e Element) error {
 	if err := e.checkLearnt(); err != nil {
 		return err
 	}
-	if e.PEN == 0 || e.PEN == ReversePEN {
-		return fmt.Errorf("type record for element %v: %w", e.ID, ErrKnown)
-	}
 	if o := r.parent.Lookup(e.ID); o != nil {
 		return r.known(&e, o)
+	}
+	// IANA's numbers, and the reverse ones that follow from them, are for
+	// IANA to describe, also those that this program does not know yet.
+	if e.PEN == 0 || e.PEN == ReversePEN {
+		return fmt.Errorf("type record for element %v: %w: the number is IANA's", e.ID, ErrKnown)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

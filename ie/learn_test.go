@@ -93,6 +93,7 @@ func TestLearn_NeverOverrides_RFC5610_3_9(t *testing.T) {
 		want error
 	}{
 		{"IANA's", Element{ID: ID{0, 8}, Name: "sourceIPv4Address", Type: String}, ErrKnown},
+		{"IANA's, as it is", Element{ID: ID{0, 8}, Name: "sourceIPv4Address", Type: IPv4Address}, nil},
 		{"not IANA's yet", Element{ID: ID{0, 9999}, Name: "x", Type: String}, ErrKnown},
 		{"a reverse element", Element{ID: ID{ReversePEN, 148}, Name: "x", Type: String}, ErrKnown},
 		{"the operator's", Element{ID: ID{5, 1}, Name: "ours", Type: String}, ErrKnown},
