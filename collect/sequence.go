@@ -62,7 +62,7 @@ func (g *gap) missing() uint32 { return g.to - g.from - g.filled }
 // messages that come late. It is a pure machine.
 //
 // A number far from the expected one, or one that goes back although its
-// message was exported later, starts a candidate line. Only a second message
+// message cannot be an old one, starts a candidate line. Only a second message
 // on that line makes it the line (RFC 3550, Appendix A.1 does so for RTP):
 // one stray, garbled or forged message therefore changes nothing.
 type sequence struct {
@@ -159,7 +159,9 @@ func (s *sequence) behind(a arrival) {
 		s.Duplicate += uint64(a.records - late)
 		return
 	}
-	newer := int32(a.exportTime-s.exportTime) > 0
+	// Neither a late message nor a duplicate was exported after the newest on
+	// the line, or goes beyond it.
+	newer := int32(a.exportTime-s.exportTime) > 0 || int32(a.number+a.records-s.next) > 0
 	switch early := s.first - a.number; {
 	case !newer && int32(early) > 0 && early <= nearWindow:
 		// Overtaken by the first message seen.

@@ -40,6 +40,7 @@ func TestSequence_RFC7011_3_1(t *testing.T) {
 		{"restart from zero", false, []step{plain(1<<20, 10), plain(0, 10), plain(10, 10), plain(20, 10)}, SequenceStats{Restarts: 1, OutOfOrder: 2}},
 		{"restart with a loss behind it", false, []step{plain(1<<20, 10), plain(0, 10), plain(15, 10)}, SequenceStats{Restarts: 1, Lost: 5, OutOfOrder: 2}},
 		{"restart soon after the start, seen by the export time", false, []step{plain(0, 10), plain(10, 10), at(105, plain(0, 10)), at(105, plain(10, 10)), at(106, plain(20, 5))}, SequenceStats{Restarts: 1, OutOfOrder: 2}},
+		{"restart within the second, seen by a message that reaches beyond the line", false, []step{plain(0, 59), plain(59, 0), plain(0, 60), plain(60, 60)}, SequenceStats{Restarts: 1, OutOfOrder: 2}},
 		{"two exporters on one domain", false, []step{plain(0, 10), plain(1<<28, 10), plain(10, 10), plain(1<<28+10, 10), plain(20, 10)}, SequenceStats{Unplaced: 20, Strays: 2, OutOfOrder: 2}},
 		{"a template message twice is no proof of a restart", false, []step{plain(1<<20, 10), plain(0, 0), plain(0, 0), plain(1<<20+10, 10)}, SequenceStats{Strays: 1, OutOfOrder: 2}},
 		{"held set is no loss", false, []step{{number: 0, held: 1, exportTime: 100}, plain(10, 10)}, SequenceStats{Waiting: 10, OutOfOrder: 1}},
