@@ -115,6 +115,9 @@ func (s *sequence) message(a arrival) {
 	switch ahead := int32(a.number - s.next); {
 	case ahead == 0:
 		s.inLine(a)
+	case s.candidate.records > 0 && a.number == s.candidate.next:
+		s.OutOfOrder++
+		s.stray(a)
 	case ahead > 0 && ahead <= nearWindow:
 		s.OutOfOrder++
 		s.inLine(a)
