@@ -155,6 +155,7 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 	if err != nil {
 		return err
 	}
+	s.tries = 0
 	sd.seq += uint32(records)
 	s.messages++
 	s.octets += uint64(len(msg))

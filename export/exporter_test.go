@@ -378,16 +378,20 @@ func TestMaxMessage_Shrinks(t *testing.T) {
 	})
 }
 
-// An error that passes costs nothing; one that stays costs the message, not
-// the rest.
+// An error that passes costs nothing; a message that is refused for itself
+// costs only its records, and the sequence numbers tell.
 func TestSendError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestSession(1, udpLike, 1400)
 		fails := 0
 		s.sendErr = func(i int) error {
-			if i == 10 && fails < 2 || i == 20 && fails < 2+sendTries {
+			switch {
+			case i == 10 && fails < 4:
 				fails++
 				return errRefused
+			case i == 20 && fails < 4+sendTries:
+				fails++
+				return transport.ErrTooLarge
 			}
 			return nil
 		}
@@ -399,8 +403,35 @@ func TestSendError(t *testing.T) {
 		check(t, s)
 		st := e.Stats()
 		d := s.domains[0]
-		if st.SendErrors != 5 || st.RecordsDropped == 0 || int(d.lost) != int(st.RecordsDropped) || len(d.records)+int(st.RecordsDropped) != 5000 {
+		if st.SendErrors != 4+sendTries || st.RecordsDropped < 50 || st.RecordsDropped > 100 || int(d.lost) != int(st.RecordsDropped) || len(d.records)+int(st.RecordsDropped) != 5000 {
 			t.Errorf("%+v, lost %d of %d", st, d.lost, len(d.records))
+		}
+	})
+}
+
+// A session that takes nothing any more is replaced; nothing is lost.
+func TestSendError_Lasting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newTestSession(1, udpLike, 1400), newTestSession(2, udpLike, 1400)
+		a.sendErr = func(i int) error {
+			if i >= 10 {
+				return errRefused
+			}
+			return nil
+		}
+		e := start(t, Config{Dialer: &testDialer{next: []*testSession{a, b}}})
+		e.write(1, 5000)
+		time.Sleep(20 * time.Second)
+		if err := e.close(5 * time.Second); err != nil {
+			t.Error(err)
+		}
+		check(t, a)
+		check(t, b)
+		if diff := cmp.Diff(upTo(1, 5000), append(numbers(a.domains[0]), numbers(b.domains[0])...)); diff != "" {
+			t.Error(diff)
+		}
+		if sum := e.Summary(); sum.CollectorsLost != 1 || sum.RecordsDropped != 0 {
+			t.Errorf("%+v", sum)
 		}
 	})
 }

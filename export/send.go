@@ -166,15 +166,22 @@ func (e *Exporter) withdrawn(m *message, now time.Time) {
 }
 
 // sendFailed handles an error on a session that may go on living: what is
-// due next is tried again, a message only a few times.
+// due next is tried again, until the session has failed for as long as an
+// unanswered probe may. Only a message that is itself refused is given up.
 func (e *Exporter) sendFailed(s *session, now time.Time, err error, data bool) {
 	if ended(s.t) || errors.Is(err, context.Canceled) {
 		return // the loop sees it
 	}
-	s.tries++
+	if s.tries++; s.tries == 1 {
+		s.failing = now
+	}
+	if now.Sub(s.failing) >= e.cfg.DeadAfter {
+		e.lose(s, now, err)
+		return
+	}
 	e.mu.Lock()
 	e.n.sendErrors++
-	if data && s.tries >= sendTries && e.queue.len() > 0 {
+	if data && s.tries >= sendTries && errors.Is(err, transport.ErrTooLarge) && e.queue.len() > 0 {
 		m := e.queue.at(0)
 		e.cfg.Log.Warn("message given up", "session", s.t.Peer().Session, "domain", m.dom.id, "records", m.records, "error", err)
 		e.dropFirst()

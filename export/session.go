@@ -29,10 +29,10 @@ type session struct {
 	probeAt  time.Time // of the next heartbeat
 	stop     context.CancelFunc
 
-	// tries counts the failures to send what is due next; retryAt is when it
-	// is tried again.
-	tries   int
-	retryAt time.Time
+	// tries counts the failures to send what is due next, since failing;
+	// retryAt is when it is tried again.
+	tries            int
+	failing, retryAt time.Time
 }
 
 // sessionDomain is a session's state of one Observation Domain.

@@ -40,7 +40,7 @@ type Summary struct {
 type Stats struct {
 	Summary
 	BytesSent       uint64
-	SendErrors      uint64 // messages given up on a living session
+	SendErrors      uint64 // failures on a living session; each was tried again
 	MessagesSplit   uint64 // repacked for a session that takes less
 	QueuedMessages  int
 	QueuedBytes     int

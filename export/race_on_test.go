@@ -1,0 +1,6 @@
+//go:build race
+
+package export
+
+// raced: the race detector allocates for what it observes.
+const raced = true
