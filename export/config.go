@@ -65,6 +65,8 @@ type Config struct {
 	// TemplateRefreshMessages is their number of messages after which
 	// Templates are sent again; 0: never by messages.
 	TemplateRefreshMessages uint64
+	// MaxTemplates bounds the Templates of each Observation Domain; 0: 16384.
+	MaxTemplates int
 	// StatsInterval is the time between the options records of RFC 7011,
 	// Section 4; 0: 1 min, negative: none at all.
 	StatsInterval time.Duration
@@ -120,6 +122,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxDelay, time.Second)
 	setDefault(&c.QueueBytes, 8<<20)
 	setDefault(&c.TemplateRefresh, templates.DefaultRefresh)
+	setDefault(&c.MaxTemplates, 16384)
 	setDefault(&c.StatsInterval, time.Minute)
 	setDefault(&c.Heartbeat, time.Second)
 	setDefault(&c.DeadAfter, 5*time.Second)

@@ -44,7 +44,7 @@ func (e *Exporter) domainFor(id uint32) (*domain, error) {
 	d := &domain{
 		id:      id,
 		index:   len(e.domains),
-		active:  templates.NewActive(templates.ActiveConfig{ReuseAfter: e.cfg.reuseAfter()}),
+		active:  templates.NewActive(templates.ActiveConfig{ReuseAfter: e.cfg.reuseAfter(), Max: e.cfg.MaxTemplates}),
 		defined: make(map[*ipfix.Template]*Template),
 		options: newOptionsStore(),
 	}

@@ -61,7 +61,7 @@ func TestLoopback_UDP(t *testing.T) {
 	go func() { served <- l.Serve(ctx, c) }()
 
 	e, err := export.New(export.Config{
-		Dialer: &udp.Dialer{Remote: l.Addr()}, Domain: 3, MaxMessage: 1400, MaxRate: 400_000,
+		Dialer: &udp.Dialer{Remote: l.Addr()}, Domain: 3, MaxMessage: 1400, MaxRate: 300_000,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,8 +97,12 @@ func TestLoopback_UDP(t *testing.T) {
 		t.Error(err)
 	}
 	got := summary(c)
-	if drops := l.Stats().SocketDrops; drops > 0 {
-		t.Skipf("the machine was too slow for its socket buffer: %d datagrams dropped", drops)
+	if drops := l.Stats().SocketDrops; drops > 0 { // a busy machine: the account must add up all the same
+		t.Logf("%d datagrams dropped by the socket", drops)
+		if got.RecordsReceived+got.RecordsLost > n || got.RecordsLost == 0 {
+			t.Errorf("exporter %+v\ncollector %+v", sum, got)
+		}
+		return
 	}
 	if sum.RecordsExported != n || sum.RecordsSent != n || got.RecordsReceived != n || got.RecordsLost != 0 ||
 		got.ControlRecordsReceived != sum.ControlRecordsSent || got.TemplatesReceived != sum.TemplatesSent || got.DataBeforeTemplate != 0 {
