@@ -32,7 +32,7 @@ var ErrFormat = errors.New("neither pcap nor pcapng")
 // returns the same error again.
 type Reader struct {
 	win  window
-	next func(*Reader, *Packet) error
+	ng   bool // pcapng
 	err  error
 	last int64 // time of the packet before, for those without
 
@@ -57,7 +57,7 @@ func NewReader(src io.Reader) (*Reader, error) {
 	}
 	switch magic := binary.BigEndian.Uint32(b); magic {
 	case magicSection:
-		r.next = (*Reader).nextBlock
+		r.ng = true
 		return r, nil
 	case magicMicro, magicMicroLE, magicNano, magicNanoLE, magicModified:
 		return r, r.pcapHeader(magic)
@@ -81,8 +81,12 @@ func (w *window) Read(p []byte) (int, error) {
 // Next returns the next packet. Its data is valid until the call after.
 func (r *Reader) Next() (Packet, error) {
 	var p Packet
-	if r.err == nil {
-		r.err = r.next(r, &p)
+	switch {
+	case r.err != nil:
+	case r.ng:
+		r.err = r.nextBlock(&p)
+	default:
+		r.err = r.nextRecord(&p)
 	}
 	return p, r.err
 }

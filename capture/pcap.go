@@ -43,7 +43,6 @@ func (r *Reader) pcapHeader(magic uint32) error {
 	// which nobody here looks at: IP headers say where packets end.
 	s.link = LinkType(s.order.Uint32(b[20:]) & 0xffff)
 	r.win.advance(24)
-	r.next = (*Reader).nextRecord
 	return nil
 }
 

@@ -83,7 +83,9 @@ func (r *Reader) nextBlock(p *Packet) error {
 		switch typ {
 		case blockSection, blockInterface, blockObsolete, blockSimple, blockEnhanced:
 		default:
+			start := r.win.offset
 			if err := r.win.skip(int64(total)); err != nil {
+				r.win.offset = start // of the block, not of the file's end
 				return r.fault("block", err)
 			}
 			continue

@@ -351,8 +351,8 @@ func TestRandom(t *testing.T) {
 			}
 			if first == nil {
 				first = *recs
-			} else if d := cmp.Diff(first, *recs); d != "" {
-				t.Errorf("another seed, other records: %.300s", d)
+			} else if !slices.Equal(first, *recs) {
+				t.Error("another seed, other records or order")
 			}
 		}
 	}
