@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -293,7 +292,7 @@ func (d *driver) pion() (*pion.Conn, error) {
 		cfg.CipherSuites = append(cfg.CipherSuites, pion.CipherSuiteID(s))
 	}
 	if d.cache != nil && d.cfg.SessionTTL > 0 {
-		d.resume = &resumption{cache: d.cache, client: d.client}
+		d.resume = &resumption{cache: d.cache, client: d.client, check: d.checkStored}
 		cfg.SessionStore = d.resume
 	}
 	if d.client {
@@ -315,15 +314,6 @@ func (d *driver) pionClient(cfg *pion.Config) (*pion.Conn, error) {
 			cfg.GetClientCertificate = func(*pion.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 		}
 		cfg.ServerName = d.cfg.ServerName
-		// Before a session is offered for resumption its certificate is looked
-		// at again; what the server then presents verifyConnection checks.
-		cfg.VerifyPeerCertificate = func(chain [][]byte, _ [][]*x509.Certificate) error {
-			if d.peerHello().random != nil {
-				return nil
-			}
-			_, err := d.checkChain(chain, time.Now())
-			return err
-		}
 	}
 	if d.cfg.ConnectionID {
 		// Of zero length: we put the peer's on our records and want none.

@@ -99,6 +99,11 @@ func (c *sessionCache) len() int {
 type resumption struct {
 	cache  *sessionCache
 	client bool
+	// check says whether what authenticated a session would still do. Asked
+	// before it is resumed, so that a refusal reaches the peer in a full
+	// handshake: an abbreviated one is over for the client before the server
+	// could refuse it.
+	check func(pion.Session) error
 
 	mu      sync.Mutex
 	offered stored        // what Get found
@@ -117,6 +122,10 @@ func (r *resumption) Get(k []byte) (pion.Session, error) {
 	s, ok := r.cache.get(r.key(k), time.Now())
 	if !ok {
 		return pion.Session{}, nil
+	}
+	if err := r.check(s.session); err != nil {
+		r.cache.del(r.key(k), s.session.ID)
+		return pion.Session{}, nil //nolint:nilerr // no session is what pion is to see
 	}
 	r.mu.Lock()
 	r.offered = s

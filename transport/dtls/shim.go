@@ -194,19 +194,23 @@ func (s *shim) filter(datagram []byte) []byte {
 			s.drops.add(dropPlaintext)
 			continue
 		case h.Epoch == 1 && h.Type == record.Handshake:
-			candidate = s.candidate(rec)
-			progress = true
+			s.candidate(rec)
+			candidate, progress = true, true
 		case h.Epoch == 1 && h.Type == record.Alert:
 		case h.Epoch == 1 && h.Type == record.ConnectionID && s.cidLen > 0:
 			// What comes before our last flight is out can only be Finished;
 			// afterwards pion must not see it: it would take a heartbeat for
 			// an attack.
-			if !s.candidate(rec) {
-				s.mu.Lock()
+			s.mu.Lock()
+			early := s.lastFlight != nil
+			if early {
 				s.keep(rec)
-				s.mu.Unlock()
+			}
+			s.mu.Unlock()
+			if early {
 				continue
 			}
+			s.candidate(rec)
 			candidate = true
 		case h.Epoch == 1 && (h.Type == record.ApplicationData || h.Type == record.Heartbeat):
 			s.mu.Lock()
@@ -234,20 +238,15 @@ func (s *shim) filter(datagram []byte) []byte {
 	return s.rbuf
 }
 
-// candidate keeps a record that may be the peer's Finished, unless our last
-// flight is out.
-func (s *shim) candidate(rec []byte) bool {
+// candidate keeps a record that may be the peer's Finished.
+func (s *shim) candidate(rec []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lastFlight != nil && !s.client {
-		return false
-	}
 	if len(s.finished) == maxFinished {
 		copy(s.finished, s.finished[1:])
 		s.finished = s.finished[:maxFinished-1]
 	}
 	s.finished = append(s.finished, bytes.Clone(rec))
-	return true
 }
 
 func (s *shim) keep(b []byte) {

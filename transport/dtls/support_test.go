@@ -382,7 +382,7 @@ func send(t testing.TB, s transport.Session, messages ...string) {
 	}
 }
 
-const patience = 20 * time.Second
+const patience = 10 * time.Second
 
 func expect(t testing.TB, s *sunk, want ...string) {
 	t.Helper()

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"time"
 
+	pion "github.com/pion/dtls/v3"
+
 	"ipfixsuite/transport/credentials"
+	"ipfixsuite/transport/dtls/record"
 )
 
 var (
@@ -82,4 +85,16 @@ func (d *driver) checkChain(chain [][]byte, now time.Time) (identity string, err
 		return "", refuseChain(err, chain, d.cfg.Credentials.Roots(), now)
 	}
 	return identity, nil
+}
+
+// checkStored looks again at what authenticated a session to be resumed.
+func (d *driver) checkStored(s pion.Session) error {
+	if record.Suite(s.CipherSuiteID).PSK() {
+		if d.client {
+			return nil // pion compares the key
+		}
+		return d.cfg.Credentials.AllowPSK(string(s.IdentityHint))
+	}
+	_, err := d.checkChain(s.PeerCertificates, time.Now())
+	return err
 }
