@@ -222,6 +222,7 @@ func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	c.sock.socketDrops() // the last word on what was lost
 	err := c.uc.Close()
 	c.reads.close()
 	c.writes.close()

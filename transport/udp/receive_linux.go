@@ -14,8 +14,10 @@ import (
 
 const (
 	// receiveMessages is how many messages one recvmmsg fetches; each may
-	// hold a run of datagrams of one peer.
-	receiveMessages = 32
+	// hold a run of datagrams of one peer. A connected socket gets little:
+	// answers to probes.
+	receiveMessages  = 32
+	receiveOfOnePeer = 4
 	// receiveSize holds the longest run that UDP_GRO makes. What is never
 	// filled is never backed by memory.
 	receiveSize = 64 << 10
@@ -36,12 +38,13 @@ type receiver struct {
 	iovs    [receiveMessages]unix.Iovec
 	names   [receiveMessages]unix.RawSockaddrInet6
 	control [receiveMessages][controlWords]uint64
-	buffers []byte
+	buffers []byte // of the messages in use
 
-	fetched int // messages of the last call
-	errno   error
-	next    int // message to hand out
-	run     run // what is left of the message before it
+	messages int // in use
+	fetched  int // messages of the last call
+	errno    error
+	next     int // message to hand out
+	run      run // what is left of the message before it
 
 	zones zones
 }
@@ -58,8 +61,12 @@ type run struct {
 
 func (r *receiver) init(remote netip.AddrPort) {
 	r.remote = remote
-	r.buffers = make([]byte, receiveMessages*receiveStride)
-	for i := range r.hdrs {
+	r.messages = receiveMessages
+	if remote.IsValid() {
+		r.messages = receiveOfOnePeer
+	}
+	r.buffers = make([]byte, r.messages*receiveStride)
+	for i := range r.messages {
 		r.iovs[i].Base = &r.buffers[i*receiveStride]
 		r.iovs[i].SetLen(receiveSize)
 		h := &r.hdrs[i].Hdr
@@ -124,7 +131,7 @@ func (s *socket) recv(fd uintptr) bool {
 			r.hdrs[0].Len = uint32(n)
 			n = 1
 		} else {
-			n, _, errno = unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), receiveMessages, unix.MSG_DONTWAIT, 0, 0)
+			n, _, errno = unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), uintptr(r.messages), unix.MSG_DONTWAIT, 0, 0)
 		}
 		switch errno {
 		case 0:
