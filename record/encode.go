@@ -42,9 +42,13 @@ func (e *Encoder) AppendBatch(dst []byte, b *Batch) ([]byte, int, error) {
 			dst = grow(dst, need)
 		}
 		n := len(dst) + copy(dst[len(dst):cap(dst)], e.prefix)
-		if p.straight {
+		switch {
+		case p.straight:
 			n += e.put(dst[n:cap(dst)], p, rec)
-		} else {
+		case !p.lists:
+			e.views = p.split(e.views, rec)
+			n += e.putViews(dst[n:cap(dst)], p, e.views)
+		default:
 			e.views = p.split(e.views, rec)
 			dst = e.appendSteps(dst[:n], p, e.views, b, 0)
 			n = len(dst)
@@ -177,6 +181,24 @@ func (e *Encoder) put(b []byte, p *plan, r []byte) int {
 			continue
 		}
 		n += e.putValue(b[n:], s, x)
+	}
+	*(*[4]byte)(b[n:]) = p.tail
+	return n + p.tailN
+}
+
+// putViews is put for records whose elements are not in the order of the text,
+// since one stands in them twice.
+func (e *Encoder) putViews(b []byte, p *plan, views [][]byte) int {
+	n := 0
+	for i := range p.steps {
+		s := &p.steps[i]
+		*(*[leadBlock]byte)(b[n:]) = s.lead
+		if s.n != 0 {
+			n += int(s.n)
+		} else {
+			n += copy(b[n:], s.long)
+		}
+		n += e.putValue(b[n:], s, views[s.field])
 	}
 	*(*[4]byte)(b[n:]) = p.tail
 	return n + p.tailN

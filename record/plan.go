@@ -61,9 +61,9 @@ type plan struct {
 	// room is what a record's text needs, apart from 6 octets for each of
 	// the record's.
 	room int
-	// straight: fields follow each other as they stand in the record, and
-	// there are no lists.
+	// straight: the steps are in the order of the record, and none is a list.
 	straight bool
+	lists    bool     // there is one
 	lengths  []uint16 // of the fields that have octets, in the record's order
 }
 
@@ -112,7 +112,10 @@ func compile(t *ipfix.Template) *plan {
 			} else {
 				s.long = string(lead)
 			}
-			if s.form >= formBasicList || len(p.steps) > 0 && s.field < p.steps[len(p.steps)-1].field {
+			if s.form >= formBasicList {
+				p.straight, p.lists = false, true
+			}
+			if len(p.steps) > 0 && s.field < p.steps[len(p.steps)-1].field {
 				p.straight = false
 			}
 			p.room += max(len(lead), leadBlock) + maxValue

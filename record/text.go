@@ -3,7 +3,6 @@ package record
 import (
 	"encoding/binary"
 	"math"
-	"net/netip"
 	"strconv"
 	"unicode/utf8"
 )
@@ -77,11 +76,6 @@ func appendString(dst []byte, s string) []byte {
 	dst = grow(dst, 6*len(s))
 	k := putString(dst[n:cap(dst)], []byte(s))
 	return dst[:n+k]
-}
-
-// putIPv6 writes an address as RFC 5952 does.
-func putIPv6(p, x []byte) int {
-	return len(netip.AddrFrom16([16]byte(x)).AppendTo(p[:0]))
 }
 
 func putMAC(p, x []byte) int {
