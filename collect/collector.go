@@ -24,8 +24,10 @@ const (
 	DefaultMaxExporters = 16384
 	// keeperEvery is the period of the keeper.
 	keeperEvery = time.Second
-	// logsPerSecond bounds the log lines that what peers send can cause.
-	logsPerSecond = 10
+	// logsPerSecond bounds the log lines that what peers send can cause, in
+	// all, and logsPerExporter those of one exporter.
+	logsPerSecond   = 50
+	logsPerExporter = 5
 	// snapshotPatience is how long a snapshot waits for a session.
 	snapshotPatience = 5 * time.Millisecond
 )
@@ -33,6 +35,7 @@ const (
 // Config of a Collector. Its zero value works: it decodes and counts.
 type Config struct {
 	Sinks    []Sink
+	Names    []string     // of the sinks, for the log and Stats
 	Registry *ie.Registry // nil: IANA's
 	Log      *slog.Logger // nil: none
 	// TemplateLifetime on unreliable transports, for exporters that do not
@@ -111,7 +114,11 @@ func New(cfg Config) *Collector {
 		faults:    make(map[string]uint64),
 	}
 	for i, s := range cfg.Sinks {
-		c.outputs = append(c.outputs, newOutput(i, s, c.now))
+		name := fmt.Sprint(i)
+		if i < len(cfg.Names) {
+			name = cfg.Names[i]
+		}
+		c.outputs = append(c.outputs, newOutput(name, s, c.now))
 	}
 	c.flusher = flusher{outputs: c.outputs, kick: make(chan struct{}, 1)}
 	if !cfg.Offline {
@@ -135,7 +142,7 @@ func (c *Collector) Open(p transport.Peer, props transport.Properties) (transpor
 			c.refused++
 			return nil, fmt.Errorf("%w: %d", errExporters, len(c.exporters))
 		}
-		e = &exporter{identity: p.Identity, sessions: make(map[*receiver]struct{})}
+		e = &exporter{identity: p.Identity, sessions: make(map[*receiver]struct{}), logs: sampler{perSecond: logsPerExporter}}
 		c.exporters[p.Identity] = e
 	}
 	r := newReceiver(c, p, props, e)
@@ -240,7 +247,7 @@ func (c *Collector) barrier(b barrier) {
 func (c *Collector) Flush() error {
 	for _, o := range c.outputs {
 		if !o.flush() {
-			return fmt.Errorf("sink %d: %w", o.index, o.lastError())
+			return fmt.Errorf("sink %s: %w", o.name, o.lastError())
 		}
 	}
 	return nil
@@ -306,6 +313,7 @@ func (c *Collector) tend(now time.Time) {
 			if now.Sub(r.advanced) >= advanceEvery {
 				r.advance(now)
 			}
+			r.now = now
 			r.tellLoss()
 			if snap := r.snap.Load(); snap == nil || snap.Messages != r.n.Messages {
 				now := r.snapshot()
@@ -349,6 +357,7 @@ func (c *Collector) Stats() Stats {
 	for k, n := range c.faults {
 		st.Faults[k] += n
 	}
+	st.Budget, st.BudgetRefused = c.budget.Used(), c.budget.Refused()
 	for _, o := range c.outputs {
 		st.Sinks = append(st.Sinks, o.snapshot(snapshotPatience))
 	}

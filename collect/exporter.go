@@ -36,6 +36,7 @@ type exporter struct {
 	opened   uint64
 	resumed  uint64
 	lastSeen time.Time
+	logs     sampler // its share of the log
 
 	mu      sync.Mutex
 	reports map[reportKey]*report

@@ -40,7 +40,7 @@ func (r *receiver) learn(t *ipfix.Template) {
 		return
 	}
 	r.n.ControlIgnored++
-	if n, ok := r.c.sampler.allow(r.c.now()); ok {
+	if n, ok := r.allow(); ok {
 		r.log().Warn("element type ignored", "domain", r.meta.Domain, "err", err, "suppressed", n)
 	}
 }

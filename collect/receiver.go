@@ -43,6 +43,7 @@ type receiver struct {
 	past     SequenceStats // of domains that are forgotten
 	faults   map[string]uint64
 	advanced time.Time
+	full     time.Time // until then there is no room for another domain
 
 	// Of the message under way.
 	meta     record.Meta
@@ -51,6 +52,7 @@ type receiver struct {
 	dom      *domain
 	seq      arrival
 	bad      bool
+	now      time.Time // by which what is logged is counted
 	reader   ipfix.SetReader
 	values   []ipfix.Value
 	onChange func(templates.Change)
@@ -85,6 +87,7 @@ func (r *receiver) Message(m transport.Incoming) {
 	if m.Received.IsZero() {
 		m.Received = r.c.now()
 	}
+	r.now = m.Received
 	if m.Received.Sub(r.advanced) >= advanceEvery || m.Received.Before(r.advanced) {
 		r.advance(m.Received)
 	}
@@ -161,8 +164,12 @@ func (r *receiver) domain(id uint32, now time.Time) *domain {
 	d := r.domains[id]
 	if d == nil {
 		sd := r.store.Domain(id)
-		if sd == nil && r.makeRoom(now) {
-			sd = r.store.Domain(id)
+		if sd == nil && !now.Before(r.full) {
+			if r.makeRoom(now) {
+				sd = r.store.Domain(id)
+			} else {
+				r.full = now.Add(advanceEvery)
+			}
 		}
 		if sd == nil {
 			return nil
@@ -296,7 +303,7 @@ func (r *receiver) noteUnknown(t *ipfix.Template) {
 	if first == nil || !r.c.log.Enabled(r.c.ctx, slog.LevelDebug) {
 		return
 	}
-	if _, ok := r.c.sampler.allow(r.c.now()); ok {
+	if _, ok := r.allow(); ok {
 		r.log().Debug("template with unknown elements", "template", t.ID, "first", ie.UnknownName(first.ID))
 	}
 }
@@ -373,7 +380,7 @@ func (r *receiver) fault(err error, what string) {
 	if _, ok := r.faults[what]; ok || len(r.faults) < maxFaults {
 		r.faults[what]++
 	}
-	if n, ok := r.c.sampler.allow(r.c.now()); ok {
+	if n, ok := r.allow(); ok {
 		r.log().Warn("malformed message", "domain", r.meta.Domain, "seq", r.msg.Sequence, "err", err, "suppressed", n)
 	}
 }
@@ -389,7 +396,7 @@ func (r *receiver) headerFault(err error, m transport.Incoming) {
 	if hint == "" {
 		return
 	}
-	if _, ok := r.c.hints.allow(r.c.now()); ok {
+	if _, ok := r.c.hints.allow(r.now); ok {
 		r.log().Warn("not IPFIX", "hint", hint)
 	}
 }
@@ -413,9 +420,20 @@ func foreign(b []byte) string {
 }
 
 func (r *receiver) logTemplate(what string, ch templates.Change) {
-	if n, ok := r.c.sampler.allow(r.c.now()); ok {
+	if n, ok := r.allow(); ok {
 		r.log().Warn(what, "domain", r.meta.Domain, "template", ch.ID, "err", ch.Err, "suppressed", n)
 	}
+}
+
+// allow reports whether something about this session may be logged, and how
+// much was not before.
+func (r *receiver) allow() (suppressed uint64, ok bool) {
+	mine, ok := r.exporter.logs.allow(r.now)
+	if !ok {
+		return 0, false
+	}
+	others, ok := r.c.sampler.allow(r.now)
+	return mine + others, ok
 }
 
 func (r *receiver) log() *slog.Logger {

@@ -30,6 +30,7 @@ type ControlSink interface {
 
 // SinkStats is what became of the records at one sink.
 type SinkStats struct {
+	Name     string `json:"name"`
 	Accepted uint64 `json:"accepted"` // by Write
 	Written  uint64 `json:"written"`  // of those, by a Flush since
 	Dropped  uint64 `json:"dropped"`  // while it failed
@@ -46,7 +47,7 @@ const (
 // An output is a sink with its lock, its failures and its account. All sessions
 // write to it in turn.
 type output struct {
-	index   int
+	name    string
 	now     func() time.Time
 	sink    Sink
 	control ControlSink
@@ -73,8 +74,8 @@ type output struct {
 // a sink stalled.
 const stallAfter = 2
 
-func newOutput(index int, s Sink, now func() time.Time) *output {
-	o := &output{index: index, sink: s, now: now}
+func newOutput(name string, s Sink, now func() time.Time) *output {
+	o := &output{name: name, sink: s, now: now, stats: SinkStats{Name: name}}
 	o.control, _ = s.(ControlSink)
 	return o
 }
@@ -171,7 +172,7 @@ func (o *output) watch() {
 // snapshot is the account; of a sink whose call does not return the last known.
 func (o *output) snapshot(patience time.Duration) SinkStats {
 	if !lockWithin(&o.mu, patience) {
-		st := SinkStats{Stalled: o.stuck.Load() >= stallAfter}
+		st := SinkStats{Name: o.name, Stalled: o.stuck.Load() >= stallAfter}
 		if old := o.snap.Load(); old != nil {
 			st = *old
 			st.Stalled = o.stuck.Load() >= stallAfter

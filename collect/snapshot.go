@@ -37,7 +37,7 @@ func (r *receiver) tellLoss() {
 		if sum.Lost+sum.Unreadable == d.logged {
 			continue
 		}
-		n, ok := r.c.sampler.allow(r.c.now())
+		n, ok := r.allow()
 		if !ok {
 			continue
 		}
@@ -55,21 +55,21 @@ func (r *receiver) tellLoss() {
 func (o *output) tell(log *slog.Logger) {
 	if n := o.stuck.Load(); n > 0 {
 		if n == stallAfter {
-			log.Error("sink stalls", "sink", o.index)
+			log.Error("sink stalls", "sink", o.name)
 			o.toldStall = true
 		}
 		return
 	}
 	if o.toldStall {
-		log.Info("sink goes on", "sink", o.index)
+		log.Info("sink goes on", "sink", o.name)
 		o.toldStall = false
 	}
 	st := o.snapshot(snapshotPatience)
 	switch {
 	case st.Error != "" && (st.Error != o.toldError || st.Dropped != o.toldDropped):
-		log.Error("sink fails", "sink", o.index, "err", st.Error, "dropped", st.Dropped)
+		log.Error("sink fails", "sink", o.name, "err", st.Error, "dropped", st.Dropped)
 	case st.Error == "" && o.toldError != "":
-		log.Info("sink works again", "sink", o.index, "dropped", st.Dropped)
+		log.Info("sink works again", "sink", o.name, "dropped", st.Dropped)
 	}
 	o.toldError, o.toldDropped = st.Error, st.Dropped
 }

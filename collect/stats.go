@@ -82,6 +82,10 @@ type Stats struct {
 	Barriers        BarrierStats      `json:"barrierStats"`
 	Faults          map[string]uint64 `json:"faults"` // by what could not be read
 	Sinks           []SinkStats       `json:"sinks"`
+	// Budget is what sessions took of the bounds of all, beyond their own
+	// shares; BudgetRefused how often there was nothing left.
+	Budget        templates.Limits `json:"budget"`
+	BudgetRefused uint64           `json:"budgetRefused"`
 	// Busy counts sessions whose numbers are some seconds old, because a sink
 	// holds them up.
 	Busy int `json:"busy"`

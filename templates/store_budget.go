@@ -5,11 +5,11 @@ import "sync/atomic"
 // Limits bound what peers can make Stores remember. In StoreConfig and
 // NewBudget 0 means the default, negative none at all.
 type Limits struct {
-	Domains   int // Observation Domains
-	Templates int
-	Fields    int // of all Templates together
-	HeldSets  int // data sets that wait for their Template
-	HeldBytes int // octets of those
+	Domains   int `json:"domains"` // Observation Domains
+	Templates int `json:"templates"`
+	Fields    int `json:"fields"`    // of all Templates together
+	HeldSets  int `json:"heldSets"`  // data sets that wait for their Template
+	HeldBytes int `json:"heldBytes"` // octets of those
 }
 
 // SessionLimits are the defaults for one Transport Session: more than any

@@ -18,6 +18,7 @@ type Domain struct {
 	id      uint32
 	last    entry   // as last looked up; no template: none
 	entries []entry // by id
+	hand    int     // where the search for an old entry goes on
 	held    []Held  // oldest first
 	learnt  *ie.Registry
 }
@@ -210,15 +211,26 @@ func (d *Domain) room(t *ipfix.Template) bool {
 		if s.cfg.Reliable || len(d.entries) == 0 {
 			return false
 		}
-		oldest := 0
-		for i := range d.entries {
-			if int32(d.entries[i].seen-d.entries[oldest].seen) < 0 {
-				oldest = i
-			}
-		}
 		s.stats.Evicted++
-		d.remove(oldest)
+		d.remove(d.oldest())
 	}
+}
+
+// sample is how many Templates are compared to find one that has not been sent
+// for long: a flood of definitions shall not cost a walk over all for each.
+const sample = 16
+
+// oldest returns the entry seen least recently of the next few.
+func (d *Domain) oldest() int {
+	n := len(d.entries)
+	oldest := d.hand % n
+	for i := range min(sample, n) {
+		if k := (d.hand + i) % n; int32(d.entries[k].seen-d.entries[oldest].seen) < 0 {
+			oldest = k
+		}
+	}
+	d.hand = (d.hand + sample) % n
+	return oldest
 }
 
 func (s *Store) giveTemplate(t *ipfix.Template) {
