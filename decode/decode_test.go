@@ -130,7 +130,7 @@ func TestRead_LearnsElements_RFC5610(t *testing.T) {
 	d := New(Config{Emit: func(b *record.Batch) error {
 		for i := range b.Template.Fields {
 			if f := &b.Template.Fields[i]; f.PEN != 0 && f.Element != nil {
-				names = append(names, fmt.Sprint(f.Element.Name, f.Type))
+				names = append(names, fmt.Sprintf("%s %s", f.Element.Name, f.Type))
 			}
 		}
 		return nil

@@ -65,13 +65,16 @@ func (d *Decoder) packet(p *capture.Packet) {
 
 // udp decodes a datagram and reports whether it was IPFIX or NetFlow.
 func (d *Decoder) udp(f flow, b []byte, at *time.Time) bool {
-	if len(b) < udpHeader+2 {
+	if len(b) < udpHeader {
 		return false
 	}
 	said := int(binary.BigEndian.Uint16(b[4:])) // 0: a segment before offload
 	payload := b[udpHeader:]
 	if said > udpHeader && said-udpHeader < len(payload) {
 		payload = payload[:said-udpHeader]
+	}
+	if len(payload) < 2 {
+		return false
 	}
 	known := usual(f.src.Port()) || usual(f.dst.Port())
 	if !known {

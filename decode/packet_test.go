@@ -103,6 +103,7 @@ func TestRead_Capture(t *testing.T) {
 			"dir/file0: packet 3: octet 2: message length: 20 octets of 30: truncated"}}, 0},
 		{"UDP, malformed, to the usual port", [][]byte{udp(4739, unhex("000A 0004"))}, got{Problems: []string{
 			"dir/file0: packet 1: octet 4: message header: truncated"}}, 0},
+		{"UDP, a length that leaves one octet", [][]byte{ipv4(17, 0, unhex("1283 1283 0009 0000 000A 0010"))}, got{}, 1},
 		{"IPv4 fragments, out of order, one twice", [][]byte{fragment(0, 24, true, whole[24:32]), fragment(0, 32, false, whole[32:]), fragment(0, 24, true, whole[24:32]), fragment(0, 0, true, whole[:24])},
 			got{Records: records}, 0},
 		{"IPv4 fragments, one missing", [][]byte{fragment(0, 0, true, whole[:24]), fragment(0, 32, false, whole[32:])}, got{}, 0},

@@ -241,6 +241,9 @@ func (w *Writer) Stats() Stats { return w.stats }
 // Idle tells that no file is under way.
 func (w *Writer) Idle() bool { return w.file == nil }
 
+// Old tells that the file under way has reached its age.
+func (w *Writer) Old() bool { return w.file != nil && (w.due || w.old()) }
+
 // Pending is how many octets wait in the buffer.
 func (w *Writer) Pending() int { return len(w.buf) }
 

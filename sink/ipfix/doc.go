@@ -17,6 +17,6 @@
 // Left out: options data is not repeated in the next file, and how the data
 // came here (RFC 5655, Section 8.1.3) stands only in the file's name.
 //
-// A Sink has no goroutines and may be used by several. Whoever owns it calls
-// Flush from time to time, also to let old files end.
+// A Sink may be used by several goroutines. It has one of its own, which ends
+// files that are old while nobody writes to them, until Close.
 package ipfix

@@ -20,6 +20,9 @@ const (
 	// DefaultMaxTemplates bounds the templates of one file; one more starts
 	// the next file.
 	DefaultMaxTemplates = 8192
+
+	// keepEvery is how often files are looked at for their age.
+	keepEvery = time.Second
 )
 
 // Config of a Sink; the zero value works.
@@ -65,6 +68,9 @@ type Sink struct {
 	stats  Stats
 	ended  ipfixfile.Stats // of series that are closed
 	closed bool
+
+	stop chan struct{}
+	wg   sync.WaitGroup // of keep
 }
 
 // Open makes the directory ready and finishes files that a process before
@@ -83,7 +89,7 @@ func Open(dir string, cfg Config) (*Sink, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("ipfix sink: %w", err)
 	}
-	s := &Sink{cfg: cfg, dir: dir, series: map[string]*series{}}
+	s := &Sink{cfg: cfg, dir: dir, series: map[string]*series{}, stop: make(chan struct{})}
 	recovered, err := ipfixfile.Recover(dir)
 	if err != nil {
 		return nil, fmt.Errorf("ipfix sink: %w", err)
@@ -96,8 +102,38 @@ func Open(dir string, cfg Config) (*Sink, error) {
 		s.stats.FilesRecovered++
 		cfg.Log.Info("file recovered", "file", r.Name, "octets", r.Size, "torn", r.Torn)
 	}
+	if cfg.MaxAge >= 0 {
+		s.wg.Go(s.keep)
+	}
 	return s, nil
 }
+
+// keep ends files that are old although nobody writes to them; Close ends it.
+func (s *Sink) keep() {
+	t := time.NewTicker(keepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-t.C:
+		}
+		s.mu.Lock()
+		for _, q := range s.series {
+			if !q.w.Old() {
+				continue
+			}
+			if err := s.flush(q); err != nil {
+				s.cfg.Log.Warn("file not ended", "exporter", q.exporter, "error", err)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// WriteControl takes the options data that describes the export: an archive
+// keeps all.
+func (s *Sink) WriteControl(b *record.Batch) error { return s.Write(b) }
 
 // Write takes one data set. After an error nothing of it is kept.
 func (s *Sink) Write(b *record.Batch) error {
@@ -171,25 +207,37 @@ func (s *Sink) Flush() error {
 	defer s.mu.Unlock()
 	var errs []error
 	for _, q := range s.series {
-		if err := errors.Join(q.finish(), q.w.Flush()); err != nil {
+		if err := s.flush(q); err != nil {
 			errs = append(errs, fmt.Errorf("ipfix sink: %w", err))
-			continue
-		}
-		if q.w.Idle() { // its file was old, and nothing came since
-			errs = append(errs, s.end(q))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// flush writes a series out, and forgets it if its file was old and ended.
+func (s *Sink) flush(q *series) error {
+	if err := errors.Join(q.finish(), q.w.Flush()); err != nil {
+		return err
+	}
+	if q.w.Idle() {
+		return s.end(q)
+	}
+	return nil
+}
+
 // Close ends all files.
 func (s *Sink) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return nil
 	}
 	s.closed = true
+	close(s.stop)
+	s.mu.Unlock()
+	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var errs []error
 	for _, q := range s.series {
 		if err := s.end(q); err != nil {
