@@ -198,7 +198,8 @@ func CheckName(name string) error {
 	for i := range len(name) {
 		c := name[i]
 		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '_' || c == '-')) {
+		other := c >= '0' && c <= '9' || c == '_' || c == '-'
+		if !letter && (i == 0 || !other) {
 			return fmt.Errorf("%w: %q at octet %d, only letters, digits, _ and - may stand there", ErrName, c, i+1)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 // in the IANA registry (RFC 5610).
 type Semantics uint8
 
+// The semantics by number.
 const (
 	Default Semantics = iota
 	Quantity

@@ -6,6 +6,7 @@ import "fmt"
 // in the IANA registry "IPFIX Information Element Data Types" (RFC 5610).
 type DataType uint8
 
+// The data types by number.
 const (
 	OctetArray DataType = iota
 	Unsigned8

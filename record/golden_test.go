@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -180,7 +181,7 @@ func TestEncoder_Batch(t *testing.T) {
 	if d := cmp.Diff(want, string(got)); d != "" || n != 1 {
 		t.Error(n, d)
 	}
-	if pe, ok := err.(*ipfix.ParseError); !ok || pe.Offset < 2 {
+	if pe, ok := errors.AsType[*ipfix.ParseError](err); !ok || pe.Offset < 2 {
 		t.Errorf("a record cut short: %v", err)
 	}
 	got, _, _ = e.AppendBatch(nil, &Batch{Template: tm, Body: octets(t, "0161")})

@@ -13,7 +13,7 @@ var zeroRuns = findZeroRuns()
 func findZeroRuns() (t [256]zeroRun) {
 	for mask := range t {
 		best := zeroRun{start: 8, end: 8} // none
-		for i := uint8(0); i < 8; i++ {
+		for i := range uint8(8) {
 			j := i
 			for j < 8 && mask>>j&1 == 1 {
 				j++

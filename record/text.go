@@ -87,9 +87,6 @@ func putMAC(p, x []byte) int {
 	return 17
 }
 
-// maxFloat is the room that putFloat needs.
-const maxFloat = 32
-
 // putFloat writes a number of 4 or 8 octets, with its quotes where JSON has no
 // number for it (RFC 7373, Section 4.4, has the words).
 func putFloat(p, x []byte) int {

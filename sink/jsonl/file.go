@@ -44,8 +44,9 @@ func create(dir string, now time.Time, sync bool) (*file, error) {
 		}
 		// Looked at after NAME.part is ours: only its owner makes NAME.
 		if _, err := os.Lstat(name); err == nil {
-			f.Close()
-			os.Remove(name + partSuffix)
+			if err := errors.Join(f.Close(), os.Remove(name+partSuffix)); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if lock(f) != nil || !stillNamed(f) { // another process recovers it

@@ -22,6 +22,7 @@ const (
 	// make a batch of many times its octets.
 	keepBuffer = 1 << 20
 
+	// DefaultMaxBytes and DefaultMaxAge bound one file.
 	DefaultMaxBytes = 1 << 30
 	DefaultMaxAge   = 5 * time.Minute
 )
