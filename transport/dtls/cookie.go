@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -93,8 +94,14 @@ func withoutCookie(rec []byte, f fragment, h hello) []byte {
 	body = append(body, f.body[h.cookieAt+1+len(h.cookie):]...)
 	n := len(body)
 	out := append([]byte(nil), rec[:record.HeaderLen]...)
-	// Another record number than the second's, in the same replay window.
-	out[10] ^= 1
+	// The record number of a client's first record, which we answered and pion
+	// never saw: any later one may be that of a record still to come, which
+	// pion would then take for a replay.
+	first := byte(0)
+	if bytes.Equal(out[5:11], make([]byte, 6)) {
+		first = 1
+	}
+	copy(out[5:11], []byte{0, 0, 0, 0, 0, first})
 	binary.BigEndian.PutUint16(out[11:], uint16(handshakeHeaderLen+n))
 	out = append(out, typeClientHello, byte(n>>16), byte(n>>8), byte(n), 0, 0, 0, 0, 0, byte(n>>16), byte(n>>8), byte(n))
 	return append(out, body...)
