@@ -22,9 +22,10 @@ const (
 	// make a batch of many times its octets.
 	keepBuffer = 1 << 20
 
-	// DefaultMaxBytes and DefaultMaxAge bound one file.
+	// DefaultMaxBytes bounds one file.
 	DefaultMaxBytes = 1 << 30
-	DefaultMaxAge   = 5 * time.Minute
+	// DefaultMaxAge bounds the time that a file is written to.
+	DefaultMaxAge = 5 * time.Minute
 )
 
 // Config of a Sink; the zero value works.
