@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -503,4 +505,8 @@ func TestCollector_Flood(t *testing.T) {
 	if got := c.budget.Used(); got != (templates.Limits{}) {
 		t.Errorf("left over: %+v", got)
 	}
+}
+
+func textLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }

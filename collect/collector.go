@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +26,6 @@ const (
 	// all, and logsPerExporter those of one exporter.
 	logsPerSecond   = 50
 	logsPerExporter = 5
-	// snapshotPatience is how long a snapshot waits for a session.
-	snapshotPatience = 5 * time.Millisecond
 )
 
 // Config of a Collector. Its zero value works: it decodes and counts.
@@ -56,7 +52,6 @@ type Config struct {
 type Collector struct {
 	cfg     Config
 	log     *slog.Logger
-	ctx     context.Context // of log calls; never ends
 	now     func() time.Time
 	budget  *templates.Budget
 	outputs []*output
@@ -103,7 +98,7 @@ func New(cfg Config) *Collector {
 		cfg.FlushInterval = DefaultFlushInterval
 	}
 	c := &Collector{
-		cfg: cfg, log: cfg.Log, ctx: context.Background(), now: time.Now,
+		cfg: cfg, log: cfg.Log, now: time.Now,
 		budget:    templates.NewBudget(cfg.TotalLimits),
 		sampler:   sampler{perSecond: logsPerSecond},
 		hints:     sampler{perSecond: 1},
@@ -273,7 +268,8 @@ func (c *Collector) Close(ctx context.Context) error {
 			}
 			close(c.stop)
 			c.wg.Wait()
-			errs := []error{c.Flush()}
+			errs := make([]error, 0, 1+len(c.outputs))
+			errs = append(errs, c.Flush())
 			for _, o := range c.outputs {
 				errs = append(errs, o.close())
 			}
@@ -333,74 +329,3 @@ func (c *Collector) receivers() []*receiver {
 	}
 	return rs
 }
-
-// Stats returns a snapshot.
-func (c *Collector) Stats() Stats {
-	exporters, busy := c.exporterStats()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	st := Stats{
-		SessionStats: c.past, Reported: c.reported, Busy: busy,
-		SessionsOpened: c.opened, SessionsResumed: c.resumed, SessionsRefused: c.refused,
-		SessionsOpen: len(c.open), Exporters: len(c.exporters) + int(c.forgotten),
-		Faults: make(map[string]uint64),
-	}
-	for i := range exporters {
-		st.add(&exporters[i].SessionStats)
-		st.Reported.add(exporters[i].Reported)
-		for _, s := range exporters[i].Sessions {
-			for k, n := range s.Faults {
-				st.Faults[k] += n
-			}
-		}
-	}
-	for k, n := range c.faults {
-		st.Faults[k] += n
-	}
-	st.Budget, st.BudgetRefused = c.budget.Used(), c.budget.Refused()
-	for _, o := range c.outputs {
-		st.Sinks = append(st.Sinks, o.snapshot(snapshotPatience))
-	}
-	st.Barriers.Waiting, st.Barriers.Lost = c.flusher.pending()
-	return st
-}
-
-// ExporterStats returns the account of each exporter, by identity, with its
-// open sessions and their streams.
-func (c *Collector) ExporterStats() []ExporterStats {
-	list, _ := c.exporterStats()
-	slices.SortFunc(list, func(a, b ExporterStats) int { return strings.Compare(a.Identity, b.Identity) })
-	return list
-}
-
-// exporterStats sums exporters up; busy counts sessions that a sink holds up.
-func (c *Collector) exporterStats() (list []ExporterStats, busy int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range c.exporters {
-		st := ExporterStats{
-			Identity: e.identity, SessionStats: e.past, Reported: e.reported(),
-			SessionsOpened: e.opened, SessionsResumed: e.resumed,
-		}
-		for r := range e.sessions {
-			snap := r.snap.Load()
-			if busy < maxBusy && lockWithin(&r.mu, snapshotPatience) {
-				now := r.snapshot()
-				r.mu.Unlock()
-				snap = &now
-			} else {
-				busy++
-			}
-			if snap == nil {
-				continue
-			}
-			st.add(&snap.SessionStats)
-			st.Sessions = append(st.Sessions, *snap)
-		}
-		list = append(list, st)
-	}
-	return list, busy
-}
-
-// maxBusy is how many busy sessions a snapshot waits for.
-const maxBusy = 4

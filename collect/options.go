@@ -8,19 +8,14 @@ import (
 // Control says which part of the export itself an Options Template describes.
 type Control uint8
 
+// The kinds of RFC 7011, Section 4, and of RFC 5610.
 const (
-	// NoControl: options data about something else, or flow records.
-	NoControl Control = iota
-	// MeteringStatistics: RFC 7011, Section 4.1.
-	MeteringStatistics
-	// MeteringReliability: what the Metering Process left out (Section 4.2).
-	MeteringReliability
-	// ExportingReliability: what the Exporting Process dropped (Section 4.3).
-	ExportingReliability
-	// FlowKeys: which fields of a Template are Flow Keys (Section 4.4).
-	FlowKeys
-	// ElementTypes: what an element is called and means (RFC 5610).
-	ElementTypes
+	NoControl            Control = iota // flow records, or options data about something else
+	MeteringStatistics                  // RFC 7011, Section 4.1
+	MeteringReliability                 // what the Metering Process left out, Section 4.2
+	ExportingReliability                // what the Exporting Process dropped, Section 4.3
+	FlowKeys                            // which fields of a Template are Flow Keys, Section 4.4
+	ElementTypes                        // what an element is called and means, RFC 5610
 )
 
 // The elements these are known by.

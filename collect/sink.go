@@ -158,12 +158,13 @@ func (o *output) close() error {
 // watch is called by the keeper once a period.
 func (o *output) watch() {
 	n := o.calls.Load()
-	if o.mu.TryLock() {
+	switch {
+	case o.mu.TryLock():
 		o.mu.Unlock()
 		o.stuck.Store(0)
-	} else if n == o.seen {
+	case n == o.seen:
 		o.stuck.Add(1)
-	} else {
+	default:
 		o.stuck.Store(0)
 	}
 	o.seen = n

@@ -3,7 +3,85 @@ package collect
 import (
 	"log/slog"
 	"maps"
+	"slices"
+	"strings"
+	"time"
 )
+
+const (
+	// snapshotPatience is how long a snapshot waits for a session or a sink,
+	// maxBusy for how many sessions that are held up.
+	snapshotPatience = 5 * time.Millisecond
+	maxBusy          = 4
+)
+
+// Stats returns a snapshot.
+func (c *Collector) Stats() Stats {
+	exporters, busy := c.exporterStats()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := Stats{
+		SessionStats: c.past, Reported: c.reported, Busy: busy,
+		SessionsOpened: c.opened, SessionsResumed: c.resumed, SessionsRefused: c.refused,
+		SessionsOpen: len(c.open), Exporters: len(c.exporters) + int(c.forgotten),
+		Faults: make(map[string]uint64),
+	}
+	for i := range exporters {
+		st.add(&exporters[i].SessionStats)
+		st.Reported.add(exporters[i].Reported)
+		for _, s := range exporters[i].Sessions {
+			for k, n := range s.Faults {
+				st.Faults[k] += n
+			}
+		}
+	}
+	for k, n := range c.faults {
+		st.Faults[k] += n
+	}
+	st.Budget, st.BudgetRefused = c.budget.Used(), c.budget.Refused()
+	for _, o := range c.outputs {
+		st.Sinks = append(st.Sinks, o.snapshot(snapshotPatience))
+	}
+	st.Barriers.Waiting, st.Barriers.Lost = c.flusher.pending()
+	return st
+}
+
+// ExporterStats returns the account of each exporter, by identity, with its
+// open sessions and their streams.
+func (c *Collector) ExporterStats() []ExporterStats {
+	list, _ := c.exporterStats()
+	slices.SortFunc(list, func(a, b ExporterStats) int { return strings.Compare(a.Identity, b.Identity) })
+	return list
+}
+
+// exporterStats sums exporters up; busy counts sessions that a sink holds up.
+func (c *Collector) exporterStats() (list []ExporterStats, busy int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.exporters {
+		st := ExporterStats{
+			Identity: e.identity, SessionStats: e.past, Reported: e.reported(),
+			SessionsOpened: e.opened, SessionsResumed: e.resumed,
+		}
+		for r := range e.sessions {
+			snap := r.snap.Load()
+			if busy < maxBusy && lockWithin(&r.mu, snapshotPatience) {
+				now := r.snapshot()
+				r.mu.Unlock()
+				snap = &now
+			} else {
+				busy++
+			}
+			if snap == nil {
+				continue
+			}
+			st.add(&snap.SessionStats)
+			st.Sessions = append(st.Sessions, *snap)
+		}
+		list = append(list, st)
+	}
+	return list, busy
+}
 
 // stats sums the session up; r.mu is held.
 func (r *receiver) stats() SessionStats {

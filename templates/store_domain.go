@@ -79,6 +79,7 @@ type Message struct {
 // A ChangeKind says what became of one template record.
 type ChangeKind uint8
 
+// What template records do.
 const (
 	Defined           ChangeKind = iota
 	Refreshed                    // as it was already
