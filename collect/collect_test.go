@@ -59,6 +59,12 @@ func resize(b []byte, n int) []byte {
 	return b
 }
 
+// exported sets the Export Time, in seconds after start.
+func exported(second int, b []byte) []byte {
+	binary.BigEndian.PutUint32(b[4:], uint32(start.Unix())+uint32(second))
+	return b
+}
+
 const (
 	addresses = "0100 0002  0008 0004  000c 0004" // 256: two IPv4 addresses
 	strung    = "0101 0002  0004 0001  0060 ffff" // 257: protocol, applicationName
@@ -296,6 +302,18 @@ func TestReceiver_DataBeforeTemplate_RFC7011_9_3(t *testing.T) {
 	}
 }
 
+// A record keeps the Export Time of the message it was in.
+func TestReceiver_HeldKeepsExportTime(t *testing.T) {
+	c, _, r := offline(t, Config{}, udp)
+	var got []uint32
+	c.outputs[0].sink = sinkFunc(func(b *record.Batch) { got = append(got, b.ExportTime-uint32(start.Unix())) })
+	send(r, 0, exported(1, message(1, 0, set(256, flow))))
+	send(r, 0, exported(2, message(1, 1, set(2, addresses), set(256, flow))))
+	if diff := cmp.Diff([]uint32{1, 2}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestReceiver_Redefinition_RFC7011_8_1_8_4(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -355,15 +373,20 @@ func TestReceiver_ReportedDrops_RFC7011_4_3(t *testing.T) {
 	stats := func(flows int) []byte {
 		return set(258, fmt.Sprintf("00000007 %016x 00000009 00000000 00000000", flows))
 	}
-	send(a, 0, message(1, 0, option, stats(5)))
-	send(b, 1, message(1, 0, option, stats(8)))
-	send(a, 2, message(1, 1, stats(5))) // overtaken
+	send(a, 0, exported(0, message(1, 0, option, stats(5))))
+	send(b, 1, exported(20, message(1, 0, option, stats(8))))
+	send(a, 2, exported(10, message(1, 1, stats(5)))) // overtaken
 	got := c.Stats()
 	if got.Reported.DroppedRecords != 8 || got.Reported.DroppedPackets != 9 {
 		t.Errorf("%+v", got.Reported)
 	}
 	if got.ControlRecords != 3 || got.Records != 0 || sink.control != 3 || plain.records != 0 {
 		t.Errorf("%d control records, %d of them archived; %d others", got.ControlRecords, sink.control, plain.records)
+	}
+	// The exporter began anew: its counts go on from there.
+	send(b, 3, exported(30, message(1, 1, stats(2))))
+	if n := c.Stats().Reported.DroppedRecords; n != 10 {
+		t.Errorf("%d dropped after a restart of the exporter", n)
 	}
 	if s := got.Summary(); s.RecordsDroppedReported != 8 || s.RecordsReceived != 0 || s.RecordsLost != 0 {
 		t.Errorf("%+v", s)
