@@ -1,0 +1,146 @@
+package metering
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ipfixsuite/metering"
+)
+
+// softflowd meters a capture and sends NetFlow v9 to nfcapd; nfdump tells
+// what arrived.
+func softflowd(t *testing.T, path string) ledger {
+	dir := t.TempDir()
+	port := freePort(t)
+	nfcapd := exec.CommandContext(t.Context(), "nfcapd", "-w", dir, "-l", dir, "-p", port, "-b", "127.0.0.1")
+	if err := nfcapd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitBound(t, port)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	soft := exec.CommandContext(ctx, "softflowd", "-d", "-r", path, "-n", "127.0.0.1:"+port, "-v", "9", "-m", "200000",
+		"-p", filepath.Join(dir, "pid"), "-c", "none") // its control socket may block it for ever
+	out, err := soft.CombinedOutput()
+	if err != nil && ctx.Err() == nil {
+		t.Fatalf("softflowd: %v\n%s", err, out)
+	}
+	nfcapd.Process.Signal(syscall.SIGTERM)
+	nfcapd.Wait()
+	files, _ := filepath.Glob(filepath.Join(dir, "nfcapd.*"))
+	l := ledger{}
+	for _, f := range files {
+		csv, err := exec.CommandContext(t.Context(), "nfdump", "-r", f, "-q", "-6", "-N", "-o", "fmt:%sa,%da,%pr,%sp,%dp,%pkt,%byt").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for s := bufio.NewScanner(strings.NewReader(string(csv))); s.Scan(); {
+			c := strings.Split(s.Text(), ",")
+			if len(c) != 7 {
+				continue
+			}
+			for i := range c {
+				c[i] = strings.TrimSpace(c[i])
+			}
+			src, err := netip.ParseAddr(c[0])
+			if err != nil {
+				t.Fatalf("%q: %v", s.Text(), err)
+			}
+			packets, _ := strconv.ParseUint(c[5], 10, 64)
+			octets, _ := strconv.ParseUint(c[6], 10, 64)
+			sport, _ := strconv.ParseUint(c[3], 10, 16)
+			dport, _ := strconv.ParseFloat(c[4], 64) // "8.0" is an ICMP type and code
+			l.add(tuple{Src: src, Dst: netip.MustParseAddr(c[1]), Sport: uint16(sport), Dport: uint16(dport), Proto: proto(c[2])}, packets, octets)
+		}
+	}
+	return l
+}
+
+func proto(s string) uint8 {
+	n, _ := strconv.ParseUint(s, 10, 8)
+	return uint8(n)
+}
+
+func freePort(t *testing.T) string {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return strconv.Itoa(c.LocalAddr().(*net.UDPAddr).Port)
+}
+
+// waitBound returns once somebody has bound the port.
+func waitBound(t *testing.T, port string) {
+	n, _ := strconv.Atoi(port)
+	for range 200 {
+		c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: n})
+		if err != nil {
+			return
+		}
+		c.Close()
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("nfcapd did not open its port")
+}
+
+// TestSoftflowd: the same packets and octets between each pair of hosts as in
+// softflowd's NetFlow, and for each TCP and UDP 5-tuple (softflowd gives no
+// fragment its ports: those hosts' conversations are compared as one).
+func TestSoftflowd(t *testing.T) {
+	need(t, "softflowd", "nfcapd", "nfdump")
+	if os.Getuid() != 0 {
+		unmet(t, "softflowd changes its user and needs root")
+	}
+	theirs := softflowd(t, mixed)
+	ours, _ := meter(t, mixed, metering.Config{Biflow: true})
+	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	if d := cmp.Diff(pairs(theirs), pairs(ours.ledger), same); d != "" {
+		t.Errorf("by pair of hosts: %s", d)
+	}
+	// Where softflowd met fragments, the ports of a conversation are folded.
+	fragmented := map[tuple]bool{}
+	for k := range theirs {
+		if k.Sport == 0 && k.Dport == 0 {
+			fragmented[tuple{Src: k.Src, Dst: k.Dst, Proto: k.Proto}] = true
+		}
+	}
+	fold := func(l ledger) ledger {
+		out := ledger{}
+		for k, v := range l {
+			hosts := tuple{Src: k.Src, Dst: k.Dst, Proto: k.Proto}
+			switch {
+			case k.Proto != 6 && k.Proto != 17:
+			case fragmented[hosts]:
+				out.add(hosts, v.Packets, v.Octets)
+			default:
+				out.add(k, v.Packets, v.Octets)
+			}
+		}
+		return out
+	}
+	if d := cmp.Diff(fold(theirs), fold(ours.ledger), same); d != "" {
+		t.Errorf("by 5-tuple: %s", d)
+	}
+	t.Logf("%d tuples equal, %v in all", len(fold(theirs)), theirs.sum())
+}
+
+func pairs(l ledger) ledger {
+	out := ledger{}
+	for k, v := range l {
+		out.add(tuple{Src: k.Src, Dst: k.Dst}, v.Packets, v.Octets)
+	}
+	return out
+}
