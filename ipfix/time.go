@@ -47,10 +47,14 @@ func ntpSeconds(num uint64) int64 {
 }
 
 // NTP is ts as a 64-bit NTP timestamp, as dateTimeNanoseconds has it.
-func NTP(ts time.Time) uint64 {
+func NTP(ts time.Time) uint64 { return ntp(ts, 0) }
+
+// ntp rounds the fraction up, with the bits of mask clear: readers that cut it
+// to nanoseconds (or microseconds) find those of ts, as those that round do.
+func ntp(ts time.Time, mask uint64) uint64 {
 	s := uint64(ts.Unix()+ntpUnix) & (1<<32 - 1)
-	// Rounded, not cut: Time gives the same nanosecond back.
-	return s<<32 | (uint64(ts.Nanosecond())<<32+5e8)/1e9
+	frac := (uint64(ts.Nanosecond())<<32 + 1e9 - 1) / 1e9
+	return s<<32 | (frac+mask)&^mask
 }
 
 // TimeNum is the Num of a field of one of the time types that is to say ts.
@@ -64,7 +68,7 @@ func TimeNum(t ie.DataType, ts time.Time) uint64 {
 	case ie.DateTimeMicroseconds:
 		// The bits that do not count are zero (RFC 7011, Section 6.1.9,
 		// SHOULD).
-		return NTP(ts.Truncate(time.Microsecond)) &^ microMask
+		return ntp(ts.Truncate(time.Microsecond), microMask)
 	case ie.DateTimeNanoseconds:
 		return NTP(ts)
 	}

@@ -206,7 +206,7 @@ func TestStrings_RFC7011_6_1_6(t *testing.T) {
 	}
 }
 
-func TestTime_RFC7011_6_1_7(t *testing.T) {
+func TestTime_RFC7011_6_1_7_to_10(t *testing.T) {
 	date := func(s string) time.Time {
 		ts, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil {
@@ -226,9 +226,9 @@ func TestTime_RFC7011_6_1_7(t *testing.T) {
 		// 1970 is 2208988800 = 0x83aa7e80 in seconds from 1900.
 		{"the UNIX epoch", ie.DateTimeNanoseconds, 0x83aa7e80 << 32, "1970-01-01T00:00:00Z"},
 		{"half a second", ie.DateTimeMicroseconds, 0x83aa7e80<<32 | 1<<31, "1970-01-01T00:00:00.5Z"},
-		// 0.000001 s is 4294.967 units; masked it is 4096.
-		{"a microsecond", ie.DateTimeMicroseconds, 0x83aa7e80<<32 | 4096, "1970-01-01T00:00:00.000001Z"},
-		{"a nanosecond", ie.DateTimeNanoseconds, 0x83aa7e80<<32 | 4, "1970-01-01T00:00:00.000000001Z"},
+		// 0.000001 s is 4294.967 units; the next one with 11 zero bits is 6144.
+		{"a microsecond", ie.DateTimeMicroseconds, 0x83aa7e80<<32 | 6144, "1970-01-01T00:00:00.000001Z"},
+		{"a nanosecond", ie.DateTimeNanoseconds, 0x83aa7e80<<32 | 5, "1970-01-01T00:00:00.000000001Z"},
 		{"the end of era 0", ie.DateTimeNanoseconds, 0xffffffff << 32, "2036-02-07T06:28:15Z"},
 		{"the start of era 1", ie.DateTimeMicroseconds, 0, "2036-02-07T06:28:16Z"},
 	} {
@@ -244,6 +244,14 @@ func TestTime_RFC7011_6_1_7(t *testing.T) {
 		num := 0x83aa7e80<<32 | 1<<31 | low
 		if got := ipfix.Time(ie.DateTimeMicroseconds, num); !got.Equal(date("1970-01-01T00:00:00.5Z")) {
 			t.Errorf("low bits %#x: %s", low, got)
+		}
+	}
+	// A timestamp that was cut where we round up is the same instant.
+	for typ, num := range map[ie.DataType]uint64{
+		ie.DateTimeMicroseconds: 0x83aa7e80<<32 | 4294, ie.DateTimeNanoseconds: 0x83aa7e80<<32 | 4,
+	} {
+		if got := ipfix.Time(typ, num); got.Nanosecond() != 1000 && got.Nanosecond() != 1 {
+			t.Errorf("%s: %s", typ, got)
 		}
 	}
 	// Every nanosecond and microsecond comes back.
