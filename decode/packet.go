@@ -42,7 +42,7 @@ func (d *Decoder) packet(p *capture.Packet) {
 	f := flow{src: netip.AddrPortFrom(h.Source(), h.SrcPort), dst: netip.AddrPortFrom(h.Destination(), h.DstPort), proto: h.Protocol}
 	if h.Fragment {
 		proto, whole := d.frags.add(p.Data, &h)
-		if whole == nil || len(whole) < 4 {
+		if len(whole) < 4 {
 			return // counted when it is whole, or never
 		}
 		upper, f.proto = whole, proto

@@ -104,7 +104,6 @@ func (s *stream) segment(d *Decoder, f flow, seq uint32, data []byte, at *time.T
 			d.problem(fmt.Errorf("stream from %v: %d octets are missing", f.src, first.seq-s.next))
 		}
 		s.next, s.buf, s.lost = first.seq, nil, true
-		data = nil
 	} else if old := int(s.next - seq); old < len(data) {
 		s.take(d, f, data[old:], at)
 	}

@@ -204,7 +204,7 @@ func TestOpen_Compressed_RFC5655_10_2(t *testing.T) {
 			if msg, err := r.Next(); err != nil || len(msg) != 16 {
 				t.Errorf("got %x, %v", msg, err)
 			}
-			if _, err := r.Next(); err != io.EOF {
+			if _, err := r.Next(); !errors.Is(err, io.EOF) {
 				t.Errorf("got %v", err)
 			}
 		})

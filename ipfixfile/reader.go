@@ -38,14 +38,14 @@ type ReaderStats struct {
 
 // A Reader takes an IPFIX File apart into its messages.
 type Reader struct {
-	src     io.Reader
-	buf     []byte
-	r, w    int   // buf[r:w] has been read and not yet delivered
-	base    int64 // offset of buf[0] in the file
-	err     error // of src; io.EOF at the end
-	offset  int64
-	stats   ReaderStats
-	closers []io.Closer
+	src    io.Reader
+	buf    []byte
+	r, w   int   // buf[r:w] has been read and not yet delivered
+	base   int64 // offset of buf[0] in the file
+	err    error // of src; io.EOF at the end
+	offset int64
+	stats  ReaderStats
+	file   io.Closer // nil: not ours
 }
 
 // NewReader reads messages from src, which is not unpacked.
@@ -66,7 +66,7 @@ func Open(name string) (*Reader, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	r := NewReader(src)
-	r.closers = append(r.closers, f)
+	r.file = f
 	return r, nil
 }
 
@@ -89,12 +89,12 @@ func Unpack(src io.Reader) (io.Reader, error) {
 
 // Close closes the file that Open opened.
 func (r *Reader) Close() error {
-	var errs []error
-	for _, c := range r.closers {
-		errs = append(errs, c.Close())
+	if r.file == nil {
+		return nil
 	}
-	r.closers = nil
-	return errors.Join(errs...)
+	err := r.file.Close()
+	r.file = nil
+	return err
 }
 
 // Offset is where the message last returned by Next starts.

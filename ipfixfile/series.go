@@ -38,7 +38,7 @@ func SafeName(identity string) string {
 		return safe
 	}
 	h := fnv.New32a()
-	io.WriteString(h, identity)
+	h.Write([]byte(identity)) // never fails
 	return fmt.Sprintf("%s~%08x", safe[:min(len(safe), maxName-9)], h.Sum32())
 }
 
@@ -72,7 +72,9 @@ func (w *Writer) open() error {
 		// before, it stays free.
 		if _, err := os.Lstat(name); err == nil {
 			f.Close()
-			os.Remove(name + PartSuffix)
+			if err := os.Remove(name + PartSuffix); err != nil {
+				return err
+			}
 			continue
 		}
 		if lock(f) != nil || !stillNamed(f) { // Recover was faster

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// Suffix ends the name of a finished file, PartSuffix that of one under
-	// way.
-	Suffix     = ".ipfix"
+	// Suffix ends the name of a finished file.
+	Suffix = ".ipfix"
+	// PartSuffix is added to it while the file is under way.
 	PartSuffix = ".part"
 
 	// smallBuffer is what a Writer starts with: room for one message of any
@@ -19,9 +19,10 @@ const (
 	smallBuffer = 64 << 10
 	// DefaultBuffer is what it grows to when written to faster than that.
 	DefaultBuffer = 256 << 10
-	// DefaultMaxBytes and DefaultMaxAge bound one file of a series.
+	// DefaultMaxBytes bounds the size of one file of a series.
 	DefaultMaxBytes = 1 << 30
-	DefaultMaxAge   = 5 * time.Minute
+	// DefaultMaxAge bounds how long one is written to.
+	DefaultMaxAge = 5 * time.Minute
 
 	// maxSerial bounds the search for a name that is not taken.
 	maxSerial = 1_000_000

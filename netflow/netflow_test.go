@@ -40,7 +40,7 @@ func lines(s *Session, pkts ...[]byte) (out []string) {
 				fmt.Fprintf(&b, "domain %d template %d:", d.Domain, d.Template.ID)
 				for i, v := range r.Values(nil) {
 					f := d.Template.Fields[i]
-					name := f.ID.String()
+					name := f.String()
 					if f.Element != nil {
 						name = f.Element.Name
 					}

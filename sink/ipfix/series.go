@@ -63,9 +63,7 @@ func (q *series) write(b *record.Batch) error {
 		if q.segment != segment {
 			continue
 		}
-		m := binary.BigEndian.AppendUint16(q.msg, id)
-		m = binary.BigEndian.AppendUint16(m, uint16(size))
-		q.msg = append(m, body...)
+		q.set(id, body)
 		q.domain.sequence += uint32(b.Records)
 		return nil
 	}
@@ -96,11 +94,17 @@ func (q *series) message(id, exportTime uint32, size int) error {
 	if err != nil {
 		return err
 	}
-	var header [ipfix.HeaderLen]byte // filled in by finish
-	q.msg = append(room, header[:]...)
+	q.msg = room[:ipfix.HeaderLen] // filled in by finish
 	q.domain, q.exportTime = q.find(id), exportTime
 	q.sequence = q.domain.sequence
 	return nil
+}
+
+// set appends a set, for which message has made room.
+func (q *series) set(id uint16, body []byte) {
+	q.msg = binary.BigEndian.AppendUint16(q.msg, id)
+	q.msg = binary.BigEndian.AppendUint16(q.msg, uint16(ipfix.SetHeaderLen+len(body)))
+	q.msg = append(q.msg, body...)
 }
 
 // finish hands the message under way to the Writer.

@@ -95,9 +95,7 @@ func (q *series) define(t *ipfix.Template) (entry, error) {
 		}
 	}
 	binary.BigEndian.PutUint16(rec, e.id)
-	m := binary.BigEndian.AppendUint16(q.msg, t.SetID())
-	m = binary.BigEndian.AppendUint16(m, uint16(ipfix.SetHeaderLen+len(rec)))
-	q.msg = append(m, rec...)
+	q.set(t.SetID(), rec)
 	d.taken[e.id] = struct{}{}
 	d.defined[key] = e.id
 	q.templates++

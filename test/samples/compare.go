@@ -105,7 +105,7 @@ func (c *comparison) record(n int, o *ours, w *theirs) {
 	var first, last uint32
 	for i := range o.template.Fields {
 		f, v := &o.template.Fields[i], o.values[i]
-		name := f.ID.String()
+		name := f.String()
 		if f.Element != nil {
 			name = f.Element.Name
 		}
