@@ -100,7 +100,7 @@ func TestTshark(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, s := meter(t, mixed, cfg)
 			if d := cmp.Diff(want, b.ledger, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
-				t.Error(d)
+				t.Errorf("%.2000s", d)
 			}
 			sum := b.ledger.sum()
 			t.Logf("%d records, %d tuples, %d packets, %d octets; ignored %v, fragments %d (%d unmatched)",
