@@ -67,7 +67,7 @@ func nan(t ie.DataType) bool { return t.Float() }
 
 // readLists walks structured data to a depth that hostile octets cannot set.
 func readLists(t *testing.T, typ ie.DataType, view []byte, depth int) {
-	if depth > 8 {
+	if depth > ipfix.MaxListDepth {
 		return
 	}
 	switch typ {

@@ -6,6 +6,11 @@ import (
 	"iter"
 )
 
+// MaxListDepth is how deep lists may nest before a reader gives up: records of
+// hostile octets can nest as deep as they are long (RFC 6313, Section 5.2, sets
+// no limit). The worked examples need 3.
+const MaxListDepth = 8
+
 // A ListSemantic says how the elements of a list relate (RFC 6313, Section 4.4).
 type ListSemantic uint8
 

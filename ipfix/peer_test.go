@@ -192,3 +192,46 @@ func pcap(payload []byte) []byte {
 	}
 	return append(b, packet...)
 }
+
+// TestIpfixDump: libfixbuf's ipfixDump prints our message and the lists of
+// RFC 6313 as we built them.
+func TestIpfixDump(t *testing.T) {
+	dump, err := exec.LookPath("ipfixDump")
+	if err != nil {
+		t.Skip("ipfixDump (libfixbuf-tools) is not installed")
+	}
+	msg, _ := judged(t)
+	ts := alert(t)
+	var b ipfix.Builder
+	b.Reset(nil, 1400)
+	for _, id := range []uint16{268, 269, 270, 271} {
+		b.AddTemplate(ts[id])
+	}
+	b.AddRecord(ts[271], octets(t, alertData))
+	msg = append(msg, b.Finish(ipfix.Header{ExportTime: 1709251199, Sequence: 4, Domain: 42})...)
+	file := filepath.Join(t.TempDir(), "messages.ipfix")
+	if err := os.WriteFile(file, msg, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), dump, "--in", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text := strings.Join(strings.Fields(string(out)), " ")
+	for _, want := range []string{
+		"observation domain id: 42", "(28) destinationIPv6Address : 2001:0db8::0001", "(1) octetDeltaCount : 1193046",
+		"(152) flowStartMilliseconds : 2024-02-29 23:59:59.123", "(311) samplingProbability : 0.25",
+		"(82) interfaceName : (len: 4) eth0", "(94) applicationDescription : (len: 300) long",
+		"(144) (S) exportingProcessId : 7", "(41) exportedMessageTotalCount : 99", "3 Data Records",
+		"+++ subTemplateList +++ count: 2 semantic: 3-allOf tid: 270", "ie: (292) subTemplateList",
+		"count: 2 semantic: 1-exactlyOneOf tid: 269", "sourceIPv4Address : 192.0.2.4",
+		"count: 1 semantic: 255-undefined tid: 268", "destinationIPv4Address : 192.0.2.105",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("ipfixDump does not say %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", out)
+	}
+}
