@@ -43,9 +43,6 @@ func TestIssue(t *testing.T) {
 	roots.AddCert(ca)
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
 		for _, name := range []string{"r1.pop1.example", "r1", "192.0.2.1", "2001:db8::1"} {
-			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{usage}, DNSName: "[" + name + "]"}); strings.ContainsAny(name, "0123456789") && strings.Contains(name, "r1") == false && err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
 			if err := leaf.VerifyHostname(name); err != nil {
 				t.Error(err)
 			}
