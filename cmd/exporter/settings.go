@@ -1,0 +1,147 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"ipfixsuite/config"
+	"ipfixsuite/endpoint"
+	"ipfixsuite/export"
+	"ipfixsuite/export/source"
+	"ipfixsuite/ie"
+	"ipfixsuite/metering"
+	"ipfixsuite/transport"
+)
+
+func runFlags() []cli.Flag {
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "source", Usage: "read from `SRC`", EnvVars: config.Env("source")},
+		&cli.StringSliceFlag{Name: "to", Usage: "send to the collector at `URL`", EnvVars: config.Env("to")},
+		&cli.UintFlag{Name: "domain", Value: 1, Usage: "Observation Domain `ID`", EnvVars: config.Env("domain")},
+		&cli.DurationFlag{Name: "active-timeout", Value: time.Minute, Usage: "report a flow that goes on every `TIME`", EnvVars: config.Env("active-timeout")},
+		&cli.DurationFlag{Name: "idle-timeout", Value: 15 * time.Second, Usage: "a flow silent for `TIME` is over", EnvVars: config.Env("idle-timeout")},
+		&cli.BoolFlag{Name: "biflow", Usage: "one record for both ways of a conversation (RFC 5103)", EnvVars: config.Env("biflow")},
+		&cli.BoolFlag{Name: "promiscuous", Usage: "iface: take packets that are not for this host too", EnvVars: config.Env("promiscuous")},
+		&cli.StringFlag{Name: "elements", Usage: "enterprise elements from CSV `FILE` (pen,elementId,name,dataType,…)", EnvVars: config.Env("elements")},
+		&cli.DurationFlag{Name: "template-refresh", Value: time.Minute, Usage: "repeat templates every `TIME` on unreliable transports", EnvVars: config.Env("template-refresh")},
+		&cli.Float64Flag{Name: "max-rate", Usage: "send at most `N` records a second", EnvVars: config.Env("max-rate")},
+		&cli.DurationFlag{Name: "heartbeat", Value: time.Second, Usage: "probe the collector every `TIME` where it answers (negative: never)", EnvVars: config.Env("heartbeat")},
+		&cli.DurationFlag{Name: "dead-after", Value: 5 * time.Second, Usage: "a probe unanswered for `TIME` ends the session", EnvVars: config.Env("dead-after")},
+		&cli.DurationFlag{Name: "give-up", Usage: "end with an error after `TIME` without a collector (default: 30s, for iface: never)", EnvVars: config.Env("give-up")},
+	}
+	return append(append(flags, config.Security()...), config.Common()...)
+}
+
+// settings are the flags of `run` and `check`, read and judged.
+type settings struct {
+	source  string
+	to      transport.Endpoint
+	dialer  transport.Dialer
+	export  export.Config
+	meter   metering.Config
+	promisc bool
+	summary string
+	elems   *ie.Registry
+	domain  bool // named by the operator
+	log     *slog.Logger
+}
+
+func settingsOf(c *cli.Context) (*settings, error) {
+	if c.Args().Present() {
+		return nil, config.Usage("exporter "+c.Command.Name+" takes only flags; quote a URL or source that holds & or ?", "unexpected argument %q", c.Args().First())
+	}
+	log, err := config.Logger(c.App.ErrWriter, c.String("log-level"), c.String("log-format"))
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{source: c.String("source"), summary: c.String("summary"), promisc: c.Bool("promiscuous"), domain: c.IsSet("domain"), log: log}
+	if s.source == "" {
+		return nil, config.Usage("one of "+source.Kinds, "--source is missing")
+	}
+	if s.elems, err = config.Elements(c.String("elements")); err != nil {
+		return nil, err
+	}
+	if err := s.collector(c); err != nil {
+		return nil, err
+	}
+	if c.Uint("domain") > math.MaxUint32 {
+		return nil, config.Usage("", "--domain %d does not fit 32 bits", c.Uint("domain"))
+	}
+	s.meter = metering.Config{
+		ActiveTimeout: c.Duration("active-timeout"), IdleTimeout: c.Duration("idle-timeout"),
+		Biflow: c.Bool("biflow"), Seed: seed(),
+	}
+	if err := s.meter.Validate(); err != nil {
+		return nil, &config.UsageError{Err: err}
+	}
+	s.export = export.Config{
+		Dialer: s.dialer, Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
+		MaxRate: c.Float64("max-rate"), TemplateRefresh: c.Duration("template-refresh"),
+		Heartbeat: c.Duration("heartbeat"), DeadAfter: c.Duration("dead-after"), GiveUp: giveUp(c, s.source),
+	}
+	if err := s.export.Validate(); err != nil {
+		return nil, &config.UsageError{Err: err}
+	}
+	return s, nil
+}
+
+// giveUp: who exports a file wants to know that nobody takes it; a probe on an
+// interface waits for its collector for ever.
+func giveUp(c *cli.Context, src string) time.Duration {
+	if c.IsSet("give-up") || strings.HasPrefix(src, "iface:") {
+		return c.Duration("give-up")
+	}
+	return 30 * time.Second
+}
+
+func (s *settings) collector(c *cli.Context) error {
+	urls := c.StringSlice("to")
+	switch {
+	case len(urls) == 0:
+		return config.Usage("--to dtls+udp://HOST[:PORT], for example", "--to is missing")
+	case len(urls) > 1:
+		return config.Usage("", "--to is given %d times: this version sends to one collector", len(urls))
+	}
+	var err error
+	if s.to, err = transport.ParseEndpoint(urls[0]); err != nil {
+		return &config.UsageError{Err: err}
+	}
+	creds, err := config.Credentials(c, s.to.Secure(), nil, s.log)
+	if err != nil {
+		return err
+	}
+	s.dialer, err = endpoint.Dialer(s.to, endpoint.Config{
+		Credentials: creds, Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), Log: s.log,
+	})
+	return err
+}
+
+func (s *settings) sourceConfig(stdin io.Reader) source.Config {
+	cfg := source.Config{Registry: s.elems, Metering: s.meter, ForceDomain: s.domain, Stdin: stdin, Log: s.log}
+	cfg.Live.Promiscuous = s.promisc
+	cfg.Progress = func(st source.Stats) {
+		s.log.Info("progress", "packets", st.Packets, "octets", st.Octets, "records", st.Records, "passes", st.Passes)
+	}
+	return cfg
+}
+
+func (s *settings) exporter() (*export.Exporter, error) {
+	cfg := s.export
+	cfg.ProcessID = uint32(os.Getpid())
+	return export.New(cfg)
+}
+
+// seed keys the flow table's hash against crafted traffic.
+func seed() (s [2]uint64) {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return [2]uint64{binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])}
+}

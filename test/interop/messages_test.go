@@ -1,0 +1,203 @@
+package interop
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/calmh/ipfix"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/netsampler/goflow2/v2/decoders/netflow"
+
+	"ipfixsuite/test/harness"
+)
+
+// equal compares what a judge read with the truth, in order of source ports,
+// which are all different.
+func equal(t *testing.T, want, got []flow) {
+	t.Helper()
+	slices.SortFunc(got, func(a, b flow) int { return int(a.SrcPort) - int(b.SrcPort) })
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+		t.Errorf("want -, read +:\n%s", d)
+	}
+}
+
+// messages has the exporter send the flows over plain UDP and returns the
+// datagrams as they came from the network.
+func messages(t *testing.T, all []flow) [][]byte {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	done := make(chan [][]byte)
+	go func() { // ends with the deadline set below
+		var got [][]byte
+		for buf := make([]byte, 65536); ; {
+			n, err := c.Read(buf)
+			if err != nil {
+				done <- got
+				return
+			}
+			got = append(got, bytes.Clone(buf[:n]))
+		}
+	}()
+	sum := harness.Export(t, "--source", "json:"+writeLines(t, all), "--to", "udp://"+c.LocalAddr().String(), "--mtu", "1500")
+	if sum["records_exported"] != float64(len(all)) {
+		t.Fatalf("records_exported %v, want %d", sum["records_exported"], len(all))
+	}
+	// The exporter has ended: whatever it sent is in the socket's buffer.
+	_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	got := <-done
+	if len(got) < 2 {
+		t.Fatalf("%d datagrams", len(got))
+	}
+	for _, m := range got {
+		if len(m) > 1500-28 {
+			t.Errorf("a message of %d octets on a path of 1500", len(m))
+		}
+	}
+	return got
+}
+
+func TestTsharkReadsOurMessages(t *testing.T) {
+	tshark := harness.Tool(t, "tshark")
+	all := flows(120)
+	file := filepath.Join(t.TempDir(), "m.pcap")
+	writePcap(t, file, messages(t, all))
+	fields := []string{
+		"cflow.srcport", "cflow.dstport", "cflow.protocol", "cflow.tos", "cflow.tcpflags16", "cflow.octets64", "cflow.packets64",
+		"cflow.timestart", "cflow.timeend", "cflow.inputint", "cflow.outputint", "cflow.srcaddr", "cflow.dstaddr", "cflow.srcaddrv6", "cflow.dstaddrv6",
+	}
+	_ = fields
+	out := harness.Run(t, tshark, "-r", file, "-d", "udp.port==4739,cflow", "-T", "pdml")
+	equal(t, all, fromPDML(t, out))
+	if errs := harness.Run(t, tshark, "-r", file, "-d", "udp.port==4739,cflow", "-Y", "_ws.malformed || _ws.expert.severity >= 0x600000"); len(errs) != 0 {
+		t.Errorf("tshark objects:\n%s", errs)
+	}
+}
+
+func TestNfcapdReadsOurMessages(t *testing.T) {
+	nfcapd, nfdump := harness.Tool(t, "nfcapd"), harness.Tool(t, "nfdump")
+	all := flows(120)
+	dir, port := t.TempDir(), harness.FreePort(t)
+	p := harness.Start(t, nfcapd, "-4", "-b", "127.0.0.1", "-p", strconv.Itoa(port), "-l", dir, "-w", dir)
+	p.Wait("Startup nfcapd")
+	harness.Export(t, "--source", "json:"+writeLines(t, all), "--to", fmt.Sprintf("udp://127.0.0.1:%d", port))
+	p.Stop()
+
+	out := harness.Run(t, nfdump, "-R", dir, "-q", "-N", "-6", "-o", "csv")
+	rows, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var got []flow
+	for _, r := range rows {
+		if len(r) < 17 || !strings.HasPrefix(r[0], "20") {
+			continue
+		}
+		got = append(got, flowOfCSV(t, r))
+	}
+	equal(t, all, got)
+}
+
+func TestCalmhReadsOurMessages(t *testing.T) {
+	all := flows(120)
+	session := ipfix.NewSession()
+	interpreter := ipfix.NewInterpreter(session)
+	var got []flow
+	for _, m := range messages(t, all) {
+		msg, err := session.ParseBuffer(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range msg.DataRecords {
+			values := map[string]any{}
+			for _, f := range interpreter.Interpret(r) {
+				values[f.Name] = f.Value
+			}
+			if _, flow := values["sourceTransportPort"]; flow {
+				got = append(got, flowOfCalmh(values))
+			}
+		}
+	}
+	equal(t, all, got)
+}
+
+func TestGoflow2ReadsOurMessages(t *testing.T) {
+	all := flows(120)
+	templates := netflow.CreateTemplateSystem()
+	var got []flow
+	for _, m := range messages(t, all) {
+		var v9 netflow.NFv9Packet
+		var msg netflow.IPFIXPacket
+		if err := netflow.DecodeMessageVersion(bytes.NewBuffer(m), templates, &v9, &msg); err != nil {
+			t.Fatal(err)
+		}
+		for _, set := range msg.FlowSets {
+			data, ok := set.(netflow.DataFlowSet)
+			if !ok {
+				continue
+			}
+			for _, r := range data.Records {
+				values := map[uint16][]byte{}
+				for _, f := range r.Values {
+					values[f.Type] = f.Value.([]byte)
+				}
+				got = append(got, flowOfOctets(values))
+			}
+		}
+	}
+	equal(t, all, got)
+}
+
+func TestLibfixbufReadsOurMessages(t *testing.T) {
+	dump := harness.Tool(t, "ipfixDump")
+	all := flows(120)
+	file := filepath.Join(t.TempDir(), "m.ipfix")
+	if err := os.WriteFile(file, bytes.Join(messages(t, all), nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, all, fromIpfixDump(t, harness.Run(t, dump, "--in", file)))
+}
+
+// writePcap wraps datagrams into packets to port 4739.
+func writePcap(t *testing.T, file string, datagrams [][]byte) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := pcapgo.NewWriter(f)
+	if err := w.WriteFileHeader(65536, layers.LinkTypeRaw); err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range datagrams {
+		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.IPv4(192, 0, 2, 1), DstIP: net.IPv4(192, 0, 2, 2)}
+		udp := &layers.UDP{SrcPort: 50000, DstPort: 4739}
+		_ = udp.SetNetworkLayerForChecksum(ip)
+		b := gopacket.NewSerializeBuffer()
+		if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, udp, gopacket.Payload(d)); err != nil {
+			t.Fatal(err)
+		}
+		ci := gopacket.CaptureInfo{Timestamp: time.Unix(1793696887, int64(i)*1000), CaptureLength: len(b.Bytes()), Length: len(b.Bytes())}
+		if err := w.WritePacket(ci, b.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
