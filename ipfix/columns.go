@@ -99,24 +99,26 @@ func (r *Records) Columns(c *Columns) int {
 	return c.n
 }
 
-// walk finds where the runs of each record start.
+// walk finds where the runs of each record start: the first with the record,
+// the last before its fixed tail, those between behind variable fields.
 func (c *Columns) walk(r *Records) {
-	vars := r.t.vars
+	vars, tail := r.t.vars, int(r.t.tail)
 	c.body, c.runs, c.n = r.body, len(vars)+1, 0
 	index := c.index[:0]
 	for r.nextVariable() {
 		p := r.start
-		for i := range vars {
-			index = append(index, uint32(p))
-			var l int
-			if i < maxStops {
-				p, l = variable(r.body, r.start+int(r.stops[i]))
-			} else {
-				p, l = variable(r.body, p+int(vars[i].skip))
-			}
-			p += l
-		}
 		index = append(index, uint32(p))
+		for i := range len(vars) - 1 {
+			var n int
+			if i < maxStops {
+				p, n = variable(r.body, r.start+int(r.stops[i]))
+			} else {
+				p, n = variable(r.body, p+int(vars[i].skip))
+			}
+			p += n
+			index = append(index, uint32(p))
+		}
+		index = append(index, uint32(r.end-tail))
 		c.n++
 	}
 	c.index = index

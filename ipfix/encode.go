@@ -35,7 +35,7 @@ func (t *Template) AppendRecord(dst []byte, vals []Value) ([]byte, error) {
 }
 
 // appendCommon appends the fields that records are mostly made of, unsigned
-// numbers of common length and short ASCII strings, up to the first one that
+// numbers of common length, octets and short ASCII strings, up to the first that
 // is something else or does not fit: k of them. It is not inlined: on its own
 // it keeps its loop in registers.
 //
@@ -62,6 +62,13 @@ func appendCommon(dst []byte, fields []Field, vals []Value) (out []byte, k int) 
 				return dst, i
 			}
 			dst = append(dst, byte(num))
+		case kindOctets:
+			// Elements that are not known, IPv6 addresses.
+			v := vals[i].View
+			if len(v) != int(fields[i].Length) || fields[i].Type == ie.String {
+				return dst, i
+			}
+			dst = append(dst, v...)
 		case kindText:
 			v := vals[i].View
 			n := len(v)

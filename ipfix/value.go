@@ -57,6 +57,11 @@ func (r *Records) Values(dst []Value) []Value {
 			v.Num = uint64(b[0])
 			v.View = b[:1:1]
 			b = b[1:]
+		case kindOctets:
+			n := int(fields[i].Length)
+			v.Num = 0
+			v.View = b[:n:n]
+			b = b[n:]
 		default:
 			b = fields[i].value(v, b)
 		}
