@@ -26,6 +26,7 @@ type domain struct {
 type stream struct {
 	id       uint16
 	received uint64 // Data Records
+	convention
 	sequence
 }
 

@@ -64,6 +64,13 @@ func foreign(b []byte) string {
 	return ""
 }
 
+func (r *receiver) tellConvention(after bool) {
+	if n, ok := r.allow(); ok {
+		r.log().Warn("loss account begins anew: the exporter numbers its messages otherwise than was believed",
+			"domain", r.meta.Domain, "counts_itself", after, "suppressed", n)
+	}
+}
+
 func (r *receiver) logTemplate(what string, ch templates.Change) {
 	if n, ok := r.allow(); ok {
 		r.log().Warn(what, "domain", r.meta.Domain, "template", ch.ID, "err", ch.Err, "suppressed", n)

@@ -141,7 +141,9 @@ func (r *receiver) message(m transport.Incoming) {
 	}
 	if st := d.stream(m.Stream, r.fromZero()); st != nil {
 		st.received += uint64(r.seq.records)
-		st.message(r.seq)
+		if st.take(r.seq) {
+			r.tellConvention(st.after)
+		}
 	}
 	// What was received stays with the transport.
 	r.reader = ipfix.SetReader{}
@@ -242,6 +244,7 @@ func (r *receiver) deliver(t *ipfix.Template, body []byte, at int) uint32 {
 	b.Meta, b.Template, b.Body, b.Records = &r.meta, t, body, n
 	b.Lists, b.Registry = r.dom.lookup, r.dom.store.Registry()
 	if t.Options() {
+		r.seq.options += uint32(n)
 		if k := ControlOf(t); k != NoControl {
 			r.n.ControlRecords += uint64(n)
 			r.interpret(k, t, body)
@@ -312,12 +315,12 @@ func (r *receiver) released(h templates.Held) {
 		return
 	}
 	r.n.ReleasedSets++
-	now, opaque := r.meta.ExportTime, r.seq.opaque
+	now, opaque, options := r.meta.ExportTime, r.seq.opaque, r.seq.options
 	r.meta.ExportTime = h.Message.ExportTime
 	n := r.deliver(t, h.Body, h.Offset+ipfix.SetHeaderLen)
 	// The account is that of the message it was in.
 	decoded := r.seq.opaque == opaque
-	r.meta.ExportTime, r.seq.opaque = now, opaque
+	r.meta.ExportTime, r.seq.opaque, r.seq.options = now, opaque, options
 	r.resolved(r.dom, &h, n, decoded)
 }
 

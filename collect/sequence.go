@@ -100,6 +100,7 @@ type arrival struct {
 	number     uint32 // its Sequence Number
 	exportTime uint32
 	records    uint32 // decoded, options data included
+	options    uint32 // of those: options data
 	held       uint32 // data sets that wait for their template
 	opaque     uint32 // data sets whose number of records stays unknown
 }

@@ -102,7 +102,7 @@ func (r *receiver) snapshot() SessionSnapshot {
 	for id, d := range r.domains {
 		for i := range d.streams {
 			s := &d.streams[i]
-			snap.Streams = append(snap.Streams, StreamStats{Domain: id, Stream: s.id, Received: s.received, SequenceStats: s.SequenceStats})
+			snap.Streams = append(snap.Streams, StreamStats{Domain: id, Stream: s.id, Received: s.received, CountsItself: s.after, SequenceStats: s.SequenceStats})
 		}
 	}
 	return snap

@@ -122,6 +122,9 @@ type StreamStats struct {
 	Domain   uint32 `json:"domain"`
 	Stream   uint16 `json:"stream"`
 	Received uint64 `json:"received"` // Data Records, all kinds
+	// CountsItself: the exporter's Sequence Numbers include their own message,
+	// against RFC 7011, Section 3.1; the account allows for it.
+	CountsItself bool `json:"countsItself,omitempty"`
 	SequenceStats
 }
 
