@@ -59,10 +59,10 @@ func (c *convention) normal(a arrival) arrival {
 // out to be another one, the account begins anew: what it says up to there is
 // not true. It reports whether that happened.
 func (s *stream) take(a arrival) (changed bool) {
-	if s.convention.observe(&a) {
+	if s.observe(&a) {
 		s.sequence = sequence{gaps: s.gaps[:0]}
 		changed = true
 	}
-	s.message(s.convention.normal(a))
+	s.message(s.normal(a))
 	return changed
 }
