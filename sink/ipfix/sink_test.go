@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -229,6 +230,29 @@ func TestSink_EachFileStandsAlone_RFC5655_7_3(t *testing.T) {
 	if err := s.Flush(); err != nil || s.Stats().Open != 0 {
 		t.Errorf("a quiet series stays open: %v, %+v", err, s.Stats())
 	}
+}
+
+// Nobody writes and nobody flushes: the file ends all the same.
+func TestSink_QuietExporter(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(dir, Config{MaxAge: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, s, batch("r1", 1, 7, 100, template(t, 256, 0, 4, 1), 6))
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"r1-20000101T000000Z-000000.ipfix"}, files(t, dir)); diff != "" {
+			t.Error(diff)
+		}
+		if st := s.Stats(); st.Open != 0 || st.Files != 1 {
+			t.Errorf("%+v", st)
+		}
+		if err := errors.Join(s.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestSink_SessionsDisagree(t *testing.T) {
