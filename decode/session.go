@@ -28,8 +28,7 @@ type session struct {
 var limits = templates.Limits{HeldSets: 1 << 14, HeldBytes: 16 << 20, Domains: 1 << 12}
 
 // message decodes one IPFIX message. now is the time of the packet it came in,
-// if that is known; wire how many octets there were of it before the capture
-// cut it.
+// nil if that is not known.
 func (s *session) message(d *Decoder, msg []byte, stream uint16, now *time.Time) {
 	d.stats.Messages++
 	h, err := ipfix.ParseHeader(msg)
