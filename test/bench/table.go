@@ -31,7 +31,7 @@ var targets = []target{
 var order = []string{
 	"locate", "views", "typed values", "columns", "decode, straight-line",
 	"calmh/ipfix ParseBuffer", "calmh/ipfix + Interpret", "goflow2 decode", "libfixbuf decode",
-	"encode by plan", "encode, straight-line", "libfixbuf encode",
+	"encode by plan", "encode by plan, 500 rows", "encode, straight-line", "libfixbuf encode",
 	"JSON", "goflow2 protobuf", "goflow2 JSON",
 }
 
