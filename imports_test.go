@@ -35,7 +35,7 @@ var may = map[string][]string{
 	"collect":               {"ie", "ipfix", "record", "templates", "transport"},
 	"export":                {"ie", "ipfix", "templates", "transport"},
 	"export/source":         {"ie", "ipfix", "export", "capture", "metering", "record", "ipfixfile"},
-	"config":                {},
+	"config":                {"ie", "transport/credentials"},
 }
 
 // pure packages are driven step by step: no socket, no goroutine, no clock.
