@@ -32,9 +32,10 @@ const (
 )
 
 const (
-	// DefaultCAValidity and DefaultValidity are how long certificates last.
+	// DefaultCAValidity is how long an authority lasts.
 	DefaultCAValidity = 10 * 365 * 24 * time.Hour
-	DefaultValidity   = 398 * 24 * time.Hour
+	// DefaultValidity is how long a host's certificate lasts.
+	DefaultValidity = 398 * 24 * time.Hour
 	// backdate forgives clocks that are behind the issuer's.
 	backdate = time.Hour
 	maxSANs  = 100

@@ -210,9 +210,10 @@ func badName(name string) string {
 		}
 		for _, c := range label {
 			switch {
+			case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
 			case c > 0x7f:
 				return "not ASCII (write it in its xn-- form)"
-			case !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'):
+			default:
 				return fmt.Sprintf("%q in it", c)
 			}
 		}

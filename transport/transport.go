@@ -20,12 +20,12 @@ import (
 type Confirmation uint8
 
 const (
-	// ConfirmNone: nothing is known of what happened to a message (plain UDP).
+	// ConfirmNone means that nothing is known of what happened to a message (plain UDP).
 	ConfirmNone Confirmation = iota
-	// ConfirmTransport: the peer's host took it; its process may not have
-	// read it (SCTP, TCP, TLS).
+	// ConfirmTransport means that the peer's host took it; its process may not
+	// have read it (SCTP, TCP, TLS).
 	ConfirmTransport
-	// ConfirmProcess: an answered Probe proves that the peer's process took
+	// ConfirmProcess means that an answered Probe proves that the peer's process took
 	// everything sent before it (DTLS heartbeat, MTA-TLS credit).
 	ConfirmProcess
 )
@@ -168,12 +168,12 @@ type ListenerStats struct {
 }
 
 var (
-	// ErrTooLarge: the message exceeds the session's MaxMessage.
+	// ErrTooLarge says that the message exceeds the session's MaxMessage.
 	ErrTooLarge = errors.New("message larger than the session's maximum")
-	// ErrClosed: the session was closed by this side.
+	// ErrClosed says that the session was closed by this side.
 	ErrClosed = errors.New("session closed")
-	// ErrPeerClosed: the peer ended the session in order.
+	// ErrPeerClosed says that the peer ended the session in order.
 	ErrPeerClosed = errors.New("session closed by peer")
-	// ErrNoProbe: neither transport nor peer offers a sign of life.
+	// ErrNoProbe says that neither transport nor peer offers a sign of life.
 	ErrNoProbe = errors.New("peer offers no heartbeat")
 )

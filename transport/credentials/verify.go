@@ -14,10 +14,11 @@ import (
 type Role uint8
 
 const (
-	// PeerIsExporter: it must be good for clients, and one of its names must
-	// be allowed.
+	// PeerIsExporter asks for a certificate that is good for clients, with a
+	// name that is allowed.
 	PeerIsExporter Role = iota
-	// PeerIsCollector: it must be good for servers and bear the name dialled.
+	// PeerIsCollector asks for one that is good for servers and bears the name
+	// dialled.
 	PeerIsCollector
 )
 

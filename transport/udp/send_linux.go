@@ -39,7 +39,7 @@ type sender struct {
 	control  [sendMessages][sendControlWords]uint64
 	segments [sendMessages]int // datagrams in each message
 	first, n int               // messages not yet taken: [first, n)
-	errno    error
+	errno    syscall.Errno
 }
 
 func (w *sender) init() {
@@ -58,14 +58,14 @@ func (s *socket) write(batch []transport.Datagram) (int, error) {
 		w.trySend = s.send
 	}
 	s.pack(batch)
-	w.errno = nil
+	w.errno = 0
 	err := s.rc.Write(w.trySend)
 	taken := 0
 	for i := range w.first {
 		taken += w.segments[i]
 	}
 	w.plain = max(w.plain-taken, 0)
-	if err != nil || w.errno == nil {
+	if err != nil || w.errno == 0 {
 		return taken, err
 	}
 	if run := w.segments[w.first]; run > 1 && s.refusedRun(w.errno, len(batch[taken].Data)) {
@@ -77,7 +77,7 @@ func (s *socket) write(batch []transport.Datagram) (int, error) {
 
 // refusedRun decides whether a run that the kernel refused is to be sent
 // again datagram by datagram.
-func (w *sender) refusedRun(errno error, size int) bool {
+func (w *sender) refusedRun(errno syscall.Errno, size int) bool {
 	switch errno {
 	case unix.EIO:
 		// The device cannot compute checksums, so nothing can be cut.
