@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -16,7 +17,7 @@ import (
 
 func num(t *testing.T, s string) uint64 {
 	t.Helper()
-	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 64)
+	n, err := strconv.ParseUint(strings.TrimSpace(s), 0, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +82,8 @@ func fromIpfixDump(t *testing.T, out []byte) []flow {
 		}
 		name, value, ok := strings.Cut(strings.TrimSpace(line), ":")
 		if in && ok {
-			name = strings.Fields(name + " x")[0]
-			if i := strings.IndexByte(name, '('); i > 0 {
-				name = name[:i]
-			}
-			all[len(all)-1].set(t, name, strings.TrimSpace(value))
+			_, name, _ = strings.Cut(name, ")") // "(8)   sourceIPv4Address"
+			all[len(all)-1].set(t, strings.TrimSpace(name), strings.TrimSpace(value))
 		}
 	}
 	return flowsOnly(all)
@@ -102,20 +100,47 @@ func flowsOnly(all []flow) []flow {
 	return flows
 }
 
-// flowOfCSV reads a row of nfdump's csv output.
-func flowOfCSV(t *testing.T, r []string) (f flow) {
+// fromNfdump reads nfdump's JSON.
+func fromNfdump(t *testing.T, out []byte) []flow {
 	t.Helper()
-	var flags uint16
-	for i, c := range "CEUAPRSF" { // bit 7 first
-		if strings.ContainsRune(r[8], c) {
-			flags |= 0x80 >> i
+	text := strings.TrimSpace(string(out))
+	if !strings.HasPrefix(text, "[") {
+		text = "[" + text + "]"
+	}
+	var rows []struct {
+		First, Last string
+		Src4        string `json:"src4_addr"`
+		Dst4        string `json:"dst4_addr"`
+		Src6        string `json:"src6_addr"`
+		Dst6        string `json:"dst6_addr"`
+		SrcPort     uint16 `json:"src_port"`
+		DstPort     uint16 `json:"dst_port"`
+		Proto       uint8  `json:"proto"`
+		ToS         uint8  `json:"src_tos"`
+		Flags       string `json:"tcp_flags"`
+		Octets      uint64 `json:"in_bytes"`
+		Packets     uint64 `json:"in_packets"`
+		In          uint32 `json:"input_snmp"`
+		Out         uint32 `json:"output_snmp"`
+	}
+	if err := json.Unmarshal([]byte(text), &rows); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	all := make([]flow, 0, len(rows))
+	for _, r := range rows {
+		var flags uint16
+		for i, c := range "CEUAPRSF" { // bit 7 first
+			if strings.ContainsRune(r.Flags, c) {
+				flags |= 0x80 >> i
+			}
 		}
+		all = append(all, flow{
+			Src: netip.MustParseAddr(r.Src4 + r.Src6), Dst: netip.MustParseAddr(r.Dst4 + r.Dst6), SrcPort: r.SrcPort, DstPort: r.DstPort,
+			Proto: r.Proto, ToS: r.ToS, Flags: flags, Octets: r.Octets, Packets: r.Packets, In: r.In, Out: r.Out,
+			Start: day(t, strings.Replace(r.First, "T", " ", 1)), End: day(t, strings.Replace(r.Last, "T", " ", 1)),
+		})
 	}
-	return flow{
-		Start: day(t, r[0]), End: day(t, r[1]), Src: netip.MustParseAddr(r[3]), Dst: netip.MustParseAddr(r[4]),
-		SrcPort: uint16(num(t, r[5])), DstPort: uint16(num(t, r[6])), Proto: uint8(num(t, r[7])), Flags: flags,
-		ToS: uint8(num(t, r[10])), Packets: num(t, r[11]), Octets: num(t, r[12]), In: uint32(num(t, r[15])), Out: uint32(num(t, r[16])),
-	}
+	return all
 }
 
 func flowOfCalmh(v map[string]any) (f flow) {
