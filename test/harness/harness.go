@@ -270,10 +270,14 @@ func NewPKI(t testing.TB, names ...string) PKI {
 	return PKI(dir)
 }
 
-// CA, Cert and Key are files of the PKI.
-func (p PKI) CA() string              { return filepath.Join(string(p), "ca.pem") }
+// CA is the authority's certificate file.
+func (p PKI) CA() string { return filepath.Join(string(p), "ca.pem") }
+
+// Cert is the certificate file of a name.
 func (p PKI) Cert(name string) string { return filepath.Join(string(p), name+".pem") }
-func (p PKI) Key(name string) string  { return filepath.Join(string(p), name+"-key.pem") }
+
+// Key is the private key's file of a name.
+func (p PKI) Key(name string) string { return filepath.Join(string(p), name+"-key.pem") }
 
 // Flags are the command line flags of one who has the certificate of a name.
 func (p PKI) Flags(name string) []string {
