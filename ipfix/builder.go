@@ -18,7 +18,8 @@ type Builder struct {
 func (b *Builder) Reset(buf []byte, max int) {
 	*b = Builder{max: min(max, MaxMessage)}
 	var h [HeaderLen]byte
-	b.buf = append(buf[:0], h[:]...)
+	buf = append(buf[:0], h[:]...)
+	b.buf = buf
 }
 
 // room opens a set of id, if another one is open, for n octets more.

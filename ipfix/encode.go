@@ -161,7 +161,7 @@ func (f *Field) appendVariable(dst, view []byte) ([]byte, error) {
 
 func (t *Template) encodeError(i int, err error) error {
 	f := &t.Fields[i]
-	name := f.ID.String()
+	name := f.String()
 	if f.Element != nil {
 		name = f.Element.Name
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 )
 
+// The sizes and numbers of RFC 7011, Sections 3.1 and 3.3.2.
 const (
 	Version      = 10    // RFC 7011, Section 3.1
 	HeaderLen    = 16    // octets of the Message Header

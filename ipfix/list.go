@@ -14,6 +14,7 @@ const MaxListDepth = 8
 // A ListSemantic says how the elements of a list relate (RFC 6313, Section 4.4).
 type ListSemantic uint8
 
+// The IANA registry "IPFIX Structured Data Types Semantics".
 const (
 	NoneOf        ListSemantic = 0
 	ExactlyOneOf  ListSemantic = 1

@@ -329,7 +329,7 @@ func TestReadMessage(t *testing.T) {
 			}
 			buf = m
 		}
-		if _, err := ipfix.ReadMessage(r, buf); err != io.EOF {
+		if _, err := ipfix.ReadMessage(r, buf); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v at the end", name, err)
 		}
 	}

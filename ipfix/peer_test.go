@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,9 +183,8 @@ func pcap(payload []byte) []byte {
 	be, le := binary.BigEndian, binary.LittleEndian
 	ip := []byte{0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}
 	be.PutUint16(ip[2:], uint16(28+len(payload)))
-	packet := append(ip, 0xc0, 0, 0x12, 0x83, 0, 0, 0, 0)
+	packet := slices.Concat(ip, []byte{0xc0, 0, 0x12, 0x83, 0, 0, 0, 0}, payload)
 	be.PutUint16(packet[24:], uint16(8+len(payload)))
-	packet = append(packet, payload...)
 	const rawIPv4 = 228
 	var b []byte
 	for _, v := range []uint32{0xa1b2c3d4, 4<<16 | 2, 0, 0, 65535, rawIPv4, 1700000000, 0, uint32(len(packet)), uint32(len(packet))} {

@@ -37,54 +37,64 @@ func (r *Records) Values(dst []Value) []Value {
 		dst = make([]Value, len(fields))
 	}
 	dst = dst[:len(fields)]
-	b := r.body[r.start:]
+	b := r.body[r.start:r.end]
+	p := 0
 	for i := range fields {
 		v := &dst[i]
+		// Windows of constant length at an index: a slice that moved along
+		// would make each field wait for the one before it.
 		switch fields[i].kind {
 		case kindUint64:
-			v.Num = binary.BigEndian.Uint64(b)
-			v.View = b[:8:8]
-			b = b[8:]
+			w := b[p : p+8 : p+8]
+			v.Num = binary.BigEndian.Uint64(w)
+			v.View = w
+			p += 8
 		case kindUint32:
-			v.Num = uint64(binary.BigEndian.Uint32(b))
-			v.View = b[:4:4]
-			b = b[4:]
+			w := b[p : p+4 : p+4]
+			v.Num = uint64(binary.BigEndian.Uint32(w))
+			v.View = w
+			p += 4
 		case kindUint16:
-			v.Num = uint64(binary.BigEndian.Uint16(b))
-			v.View = b[:2:2]
-			b = b[2:]
+			w := b[p : p+2 : p+2]
+			v.Num = uint64(binary.BigEndian.Uint16(w))
+			v.View = w
+			p += 2
 		case kindUint8:
-			v.Num = uint64(b[0])
-			v.View = b[:1:1]
-			b = b[1:]
+			w := b[p : p+1 : p+1]
+			v.Num = uint64(w[0])
+			v.View = w
+			p++
 		case kindOctets:
 			n := int(fields[i].Length)
 			v.Num = 0
-			v.View = b[:n:n]
-			b = b[n:]
+			v.View = b[p : p+n : p+n]
+			p += n
+		case kindText:
+			q, n := variable(b, p)
+			v.Num = 0
+			v.View = b[q : q+n : q+n]
+			p = q + n
 		default:
-			b = fields[i].value(v, b)
+			p = fields[i].value(v, b, p)
 		}
 	}
 	return dst
 }
 
-// value is Values for the rarer fields; it returns what follows in b.
-func (f *Field) value(v *Value, b []byte) []byte {
+// value is Values for the rarer fields; it returns where the next one starts.
+func (f *Field) value(v *Value, b []byte, p int) int {
 	n := int(f.Length)
 	if f.kind >= kindVariable {
-		var p int
-		p, n = variable(b, 0)
-		b = b[p:]
+		p, n = variable(b, p)
 	}
-	v.View = b[:n:n]
+	v.View = b[p : p+n : p+n]
 	v.Num = 0
 	switch f.kind {
 	case kindOctets, kindVariable, kindText, kindList:
 	default:
 		v.Num = number(f.Type, v.View)
 	}
-	return b[n:]
+	return p + n
 }
 
 // Value is field i of the current record.

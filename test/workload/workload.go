@@ -70,7 +70,7 @@ func T12(n int) *Workload { return make1("T12", []Template{{301, t20[:12]}}, n, 
 func Mix50(n int) *Workload {
 	r := rand.New(rand.NewSource(50))
 	pool := append(append([]Field(nil), t20...), extra...)
-	var ts []Template
+	ts := make([]Template, 0, 50)
 	for i := range 50 {
 		t := Template{ID: uint16(400 + i)}
 		for _, j := range r.Perm(len(pool))[:8+r.Intn(15)] {
