@@ -140,6 +140,9 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 		Sequence:   sd.seq,
 		Domain:     d.id,
 	})
+	if err := e.awaitRoom(ctx, s, len(msg)); err != nil {
+		return err
+	}
 	l.out[0] = transport.Outgoing{Data: msg}
 	var err error
 	for range sendTries {
@@ -163,6 +166,28 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 	e.n.messages++
 	e.n.octets += uint64(len(msg))
 	e.mu.Unlock()
+	return nil
+}
+
+// awaitRoom keeps thousands of Templates from overrunning the collector. The
+// Exporter's own messages may overdraw the window by half, so that the few
+// of every day never wait.
+func (e *Exporter) awaitRoom(ctx context.Context, s *session, size int) error {
+	l := &e.loop
+	for e.cfg.Window > 0 && s.room(e.cfg.Window) < size-e.cfg.Window/2 && s.octets > s.confirmed {
+		s.probe(time.Now(), &e.cfg)
+		select {
+		case r := <-l.probed:
+			e.answered(r)
+			if l.cur != s {
+				return transport.ErrClosed
+			}
+		case <-s.t.Done():
+			return transport.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	return nil
 }
 

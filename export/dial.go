@@ -116,6 +116,9 @@ func (e *Exporter) answered(r probeResult) {
 // lose gives up a session that failed; the next is opened with backoff.
 func (e *Exporter) lose(s *session, now time.Time, cause error) {
 	l := &e.loop
+	if s != l.cur {
+		return // it is lost already
+	}
 	if cause == nil {
 		cause = transport.ErrPeerClosed
 	}

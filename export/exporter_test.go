@@ -338,6 +338,28 @@ func TestWindow_BoundsWhatIsUnconfirmed(t *testing.T) {
 	})
 }
 
+// Templates are sent within the window as well, give or take a half.
+func TestWindow_Templates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestSession(1, dtlsLike, 1400)
+		e := start(t, Config{Dialer: &testDialer{next: []*testSession{s}}, Window: 64 << 10})
+		for i := range 10_000 {
+			spec := ipfix.FieldSpec{ID: ie.ID{PEN: 32473, Num: uint16(i)}, Length: 8}
+			if _, err := e.Define(0, append([]ipfix.FieldSpec{spec}, flowSpecs...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.write(1, 1000)
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		check(t, s)
+		if sum := e.Summary(); sum.TemplatesSent < 20_000 || s.maxRead > 98<<10 || len(s.domains[0].records) != 1000 {
+			t.Errorf("at most %d octets unconfirmed, %+v", s.maxRead, sum)
+		}
+	})
+}
+
 func TestMaxRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestSession(1, udpLike, 1400)

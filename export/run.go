@@ -85,9 +85,11 @@ func (e *Exporter) run(ctx context.Context) error {
 			continue
 		}
 		if e.drained() {
-			if done, err := e.conclude(ctx, now); done {
+			done, err := e.conclude(ctx, now)
+			if done {
 				return err
 			}
+			more = more || l.cur == nil || !l.cur.probing
 		}
 		at := l.always
 		if !more {
@@ -259,6 +261,7 @@ func (e *Exporter) conclude(ctx context.Context, now time.Time) (done bool, err 
 		if err := e.exportStats(ctx, s); err != nil {
 			e.cfg.Log.Warn("final statistics not sent", "error", err)
 		}
+		return false, nil // the session may be gone, or a probe due
 	}
 	if s.canProbe && s.confirmed < s.octets {
 		s.probe(now, &e.cfg)

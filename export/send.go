@@ -169,8 +169,8 @@ func (e *Exporter) withdrawn(m *message, now time.Time) {
 // due next is tried again, until the session has failed for as long as an
 // unanswered probe may. Only a message that is itself refused is given up.
 func (e *Exporter) sendFailed(s *session, now time.Time, err error, data bool) {
-	if ended(s.t) || errors.Is(err, context.Canceled) {
-		return // the loop sees it
+	if s != e.loop.cur || ended(s.t) || errors.Is(err, context.Canceled) {
+		return // the loop sees it, or has seen it
 	}
 	if s.tries++; s.tries == 1 {
 		s.failing = now
