@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -70,26 +71,46 @@ func (r *Ring) Next() (Packet, error) {
 
 // wait returns once the current block is ours.
 func (r *Ring) wait() error {
-	if r.ready() {
-		return nil
-	}
-	gone := false
-	err := r.raw.Read(func(fd uintptr) bool {
-		if r.ready() {
-			return true
+	for !r.ready() {
+		down := false
+		err := r.raw.Read(func(fd uintptr) bool {
+			down = !r.ready() && isDown(int(fd))
+			return down || r.ready()
+		})
+		if err != nil {
+			return err
 		}
-		// The socket's own error, such as an interface that went down,
-		// wakes the poller as well; the ring stays in force.
-		if soErr, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && soErr == int(unix.ENODEV) {
-			gone = true
-			return true
+		if down && r.vanished() {
+			return os.NewSyscallError("packet socket", unix.ENODEV)
 		}
-		return false
-	})
-	if err == nil && gone && !r.ready() {
-		return os.NewSyscallError("packet socket", unix.ENODEV)
 	}
-	return err
+	return nil
+}
+
+// isDown takes the error that an interface leaves at its sockets when it goes
+// down. It may come up again.
+func isDown(fd int) bool {
+	e, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return err == nil && e == int(unix.ENETDOWN)
+}
+
+// vanished tells whether an interface that went down was removed. The kernel
+// takes it down first and does not wake us for the removal, so we look for a
+// second.
+func (r *Ring) vanished() bool {
+	for range 50 {
+		var gone bool
+		err := r.raw.Control(func(fd uintptr) {
+			sa, err := unix.Getsockname(int(fd))
+			ll, ok := sa.(*unix.SockaddrLinklayer)
+			gone = err == nil && ok && ll.Ifindex != r.iface.Index
+		})
+		if gone || err != nil || r.ready() {
+			return gone
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return false
 }
 
 // packet takes the next packet of the current block; false: one to skip.

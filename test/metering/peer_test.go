@@ -25,21 +25,7 @@ import (
 const (
 	packets = 1_000_000
 	biflows = 100_000
-	peerEnv = "IPFIXSUITE_METER" // pcap file and address of the child process
 )
-
-func TestMain(m *testing.M) {
-	if args := os.Getenv(peerEnv); args != "" {
-		var path, to string
-		fmt.Sscan(args, &path, &to)
-		if err := export(path, to); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
 
 // export reads a capture, meters it and sends IPFIX messages: what softflowd
 // does with it, in the least of programs.
@@ -163,7 +149,7 @@ func BenchmarkPeer_Softflowd(b *testing.B) {
 	ours, theirs := time.Hour, time.Hour
 	for b.Loop() {
 		own := exec.CommandContext(b.Context(), os.Args[0])
-		own.Env = append(os.Environ(), peerEnv+"="+path+" "+to)
+		own.Env = append(os.Environ(), childEnv+"=export "+path+" "+to)
 		ours = min(ours, cpu(b, own))
 		theirs = min(theirs, cpu(b, exec.CommandContext(b.Context(), "softflowd", "-d", "-r", path, "-n", to, "-v", "10",
 			"-m", "400000", "-p", filepath.Join(dir, "pid"), "-c", "none")))
