@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		err = listen(args[1])
 	case "serve":
 		err = http.ListenAndServe(":80", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 200<<10)) }))
+	case "open":
+		_, err = capture.Live(args[1], capture.LiveConfig{Promiscuous: true})
+	case "stalled":
+		err = stalled()
 	case "tagged":
 		err = tagged(args[1])
 	}
@@ -85,6 +89,27 @@ func listen(name string) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// stalled sends itself more than its ring holds, and reads only then.
+func stalled() error {
+	ring, err := capture.Live("lo", capture.LiveConfig{RingSize: 1})
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	conn, err := net.Dial("udp", "127.0.0.1:9")
+	if err != nil {
+		return err
+	}
+	for range flood {
+		conn.Write(make([]byte, 1000))
+	}
+	ring.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	for err == nil {
+		_, err = ring.Next()
+	}
+	return json.NewEncoder(os.Stdout).Encode(ring.Stats())
 }
 
 // tagged sends ten UDP packets of VLAN 20.

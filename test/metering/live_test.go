@@ -8,9 +8,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"ipfixsuite/capture"
 )
 
 // bench is two network namespaces with a veth pair, gone after the test.
@@ -196,5 +200,73 @@ func TestLive_InterfaceRemoved(t *testing.T) {
 	l.cmd.Wait()
 	if !strings.Contains(h.End, "no such device") {
 		t.Errorf("%+v", h)
+	}
+}
+
+const flood = 5000
+
+// TestLive_Drops: what the ring had no room for is counted, nothing else is
+// missing.
+func TestLive_Drops(t *testing.T) {
+	n := newBench(t)
+	cmd := n.command(n.a, os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"=stalled")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s capture.Stats
+	if err := json.Unmarshal(out, &s); err != nil {
+		t.Fatal(err)
+	}
+	// Each is seen going out and coming in, and nobody listens: each makes an
+	// ICMP error as well, as far as the kernel does not limit their rate.
+	all := s.Packets + s.Skipped + s.Drops
+	if s.Drops == 0 || s.Freezes == 0 || all < 2*flood || all > 4*flood || all%2 != 0 {
+		t.Errorf("%+v, %d in all", s, all)
+	}
+	t.Logf("%+v", s)
+}
+
+// TestLive_Refused: who may not capture learns what is missing, who mistypes
+// an interface which there are.
+func TestLive_Refused(t *testing.T) {
+	open := func(name string, cred *syscall.Credential) string {
+		exe := os.Args[0]
+		cmd := exec.CommandContext(t.Context(), exe)
+		cmd.Dir = "/"
+		cmd.Env = append(os.Environ(), childEnv+"=open "+name)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return "opened"
+		} else if len(out) == 0 {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if out := open("nosuch0", nil); !strings.HasPrefix(out, `interface "nosuch0": no such interface; there are: `) || !strings.Contains(out, "lo") {
+		t.Error(out)
+	}
+	var nobody *syscall.Credential
+	if os.Getuid() == 0 {
+		nobody = &syscall.Credential{Uid: 65534, Gid: 65534}
+		exe := filepath.Join("/tmp", fmt.Sprintf("ipfix-open-%d", os.Getpid())) // where nobody can run it
+		data, err := os.ReadFile(os.Args[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(exe, data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(exe)
+		defer func(old string) { os.Args[0] = old }(os.Args[0])
+		os.Args[0] = exe
+		if out := open("lo", nil); out != "opened" {
+			t.Errorf("as root: %s", out)
+		}
+	}
+	if out := open("lo", nobody); !strings.HasPrefix(out, `interface "lo": needs the capability CAP_NET_RAW: `) || !strings.Contains(out, "setcap cap_net_raw+ep") {
+		t.Error(out)
 	}
 }
