@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"time"
 
 	"ipfixsuite/test/workload"
@@ -47,6 +48,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 			return fmt.Errorf("%s: %w", w.Name, err)
 		}
 	}
+	runtime.KeepAlive(sink)
 	printTimes(stdout, names, all)
 	if missed := printTargets(stdout, all["T20"]); missed > 0 && *strict {
 		return fmt.Errorf("%d targets missed", missed)
