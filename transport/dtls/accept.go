@@ -171,7 +171,11 @@ func (l *listener) finish(p *peer, n *pending, t *taken, err error) {
 	if t.resumed {
 		l.stats.SessionsResumed++
 	}
-	if p.pending != n || l.closing {
+	switch {
+	case l.closing:
+		l.end(s, transport.ErrClosed)
+		return
+	case p.pending != n:
 		l.end(s, errSuperseded)
 		return
 	}

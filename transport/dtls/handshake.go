@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -65,14 +64,14 @@ type driver struct {
 	resume *resumption
 	cancel context.CancelCauseFunc
 
+	custom *pskKeys
+
 	mu           sync.Mutex
 	identity     string
 	refusal      error
 	serverHello  sentHello // server: what it sent
-	pskHash      [sha256.Size]byte
 	pskIdentity  string
 	master       []byte // as soon as pion has it
-	custom       *pskKeys
 	grantedCID   []byte
 	alertTimer   *time.Timer
 	finishTimer  *time.Timer
@@ -208,16 +207,16 @@ func (d *driver) openFinished(o *record.Opener) error {
 
 // snapshot reads pion's state, or for the suite that is not pion's, ours.
 func (d *driver) snapshot(conn *pion.Conn) (snapshot, error) {
-	d.mu.Lock()
-	custom := d.custom
-	d.mu.Unlock()
-	if !custom.ready {
+	secrets, next, ok := d.custom.get()
+	if !ok {
 		return takeSnapshot(conn)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	s := snapshot{
-		CipherSuiteID: uint16(custom.secrets.Suite), MasterSecret: custom.secrets.Master,
-		SequenceNumber: custom.next, IdentityHint: []byte(d.pskIdentity), IsClient: d.client,
-		LocalRandom: [32]byte(custom.secrets.ClientRandom), RemoteRandom: [32]byte(custom.secrets.ServerRandom),
+		CipherSuiteID: uint16(secrets.Suite), MasterSecret: secrets.Master,
+		SequenceNumber: next, IdentityHint: []byte(d.pskIdentity), IsClient: d.client,
+		LocalRandom: [32]byte(secrets.ClientRandom), RemoteRandom: [32]byte(secrets.ServerRandom),
 		LocalConnectionID: d.grantedCID,
 	}
 	if !d.client {
@@ -346,7 +345,9 @@ func (d *driver) pionServer(cfg *pion.Config) (*pion.Conn, error) {
 		cfg.ConnectionIDGenerator = func() []byte {
 			id := make([]byte, cidLen)
 			rand.Read(id)
+			d.mu.Lock()
 			d.grantedCID = id
+			d.mu.Unlock()
 			return id
 		}
 	}
@@ -394,7 +395,7 @@ func (d *driver) presharedKey(identity string) ([]byte, error) {
 		}
 	}
 	d.mu.Lock()
-	d.pskIdentity, d.pskHash = identity, sha256.Sum256(key)
+	d.pskIdentity = identity
 	d.mu.Unlock()
 	return key, nil
 }

@@ -3,6 +3,7 @@ package dtls
 import (
 	"crypto/sha256"
 	"hash"
+	"sync"
 
 	pion "github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/crypto/clientcertificate"
@@ -21,6 +22,7 @@ type pskSuite struct {
 // pskKeys belong to one handshake; pion makes several pskSuite of it and
 // initialises one.
 type pskKeys struct {
+	mu      sync.Mutex
 	secrets record.Secrets
 	ready   bool
 	next    uint64 // beyond every sequence number used
@@ -38,8 +40,17 @@ func (s *pskSuite) AuthenticationType() pion.CipherSuiteAuthenticationType {
 func (s *pskSuite) KeyExchangeAlgorithm() pion.CipherSuiteKeyExchangeAlgorithm {
 	return pion.CipherSuiteKeyExchangeAlgorithmPsk | pion.CipherSuiteKeyExchangeAlgorithmEcdhe
 }
-func (s *pskSuite) ECC() bool           { return true }
-func (s *pskSuite) IsInitialized() bool { return s.keys.ready }
+func (s *pskSuite) ECC() bool { return true }
+func (s *pskSuite) IsInitialized() bool {
+	_, _, ready := s.keys.get()
+	return ready
+}
+
+func (k *pskKeys) get() (s record.Secrets, next uint64, ready bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.secrets, k.next, k.ready
+}
 
 func (s *pskSuite) Init(master, clientRandom, serverRandom []byte, client bool) error {
 	secrets := record.Secrets{
@@ -51,6 +62,8 @@ func (s *pskSuite) Init(master, clientRandom, serverRandom []byte, client bool) 
 	if _, _, err := record.New(secrets); err != nil {
 		return err
 	}
+	s.keys.mu.Lock()
+	defer s.keys.mu.Unlock()
 	s.keys.secrets, s.keys.ready = secrets, true
 	return nil
 }
@@ -59,9 +72,11 @@ func (s *pskSuite) Init(master, clientRandom, serverRandom []byte, client bool) 
 // content ends with the inner type.
 func (s *pskSuite) Encrypt(pkt *recordlayer.RecordLayer, raw []byte) ([]byte, error) {
 	h := pkt.Header
+	s.keys.mu.Lock()
 	secrets := s.keys.secrets
-	secrets.Sequence, secrets.RemoteCID = h.SequenceNumber, h.ConnectionID
 	s.keys.next = max(s.keys.next, h.SequenceNumber+1)
+	s.keys.mu.Unlock()
+	secrets.Sequence, secrets.RemoteCID = h.SequenceNumber, h.ConnectionID
 	seal, _, err := record.New(secrets)
 	if err != nil {
 		return nil, err
@@ -81,7 +96,7 @@ func (s *pskSuite) Decrypt(h recordlayer.Header, in []byte) ([]byte, error) {
 	if byte(h.ContentType) == byte(record.ChangeCipherSpec) {
 		return in, nil
 	}
-	secrets := s.keys.secrets
+	secrets, _, _ := s.keys.get()
 	secrets.LocalCID = h.ConnectionID
 	_, open, err := record.New(secrets)
 	if err != nil {
