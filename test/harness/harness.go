@@ -137,6 +137,12 @@ type Process struct {
 // runs, and what it printed is shown when the test failed.
 func Start(t testing.TB, program string, args ...string) *Process {
 	t.Helper()
+	return StartTo(t, "", program, args...)
+}
+
+// StartTo is Start with the standard output in a file, not among the lines.
+func StartTo(t testing.TB, stdout, program string, args ...string) *Process {
+	t.Helper()
 	p := &Process{
 		Cmd: exec.Command(program, args...), t: t, name: filepath.Base(program),
 		grown: make(chan struct{}), exited: make(chan struct{}),
@@ -146,6 +152,14 @@ func Start(t testing.TB, program string, args ...string) *Process {
 		t.Fatal(err)
 	}
 	p.Cmd.Stdout, p.Cmd.Stderr = w, w
+	if stdout != "" {
+		f, err := os.Create(stdout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close() // the program has its own by then
+		p.Cmd.Stdout = f
+	}
 	if p.stdin, err = p.Cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

@@ -159,6 +159,16 @@ func TestLibfixbufReadsOurMessages(t *testing.T) {
 // writePcap wraps datagrams into packets to port 4739.
 func writePcap(t *testing.T, file string, datagrams [][]byte) {
 	t.Helper()
+	writePackets(t, file, 4739, func(put func(up bool, payload []byte)) {
+		for _, d := range datagrams {
+			put(true, d)
+		}
+	})
+}
+
+// writePackets writes a capture of UDP datagrams to (up) and from a port.
+func writePackets(t *testing.T, file string, port layers.UDPPort, each func(put func(up bool, payload []byte))) {
+	t.Helper()
 	f, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
@@ -168,17 +178,22 @@ func writePcap(t *testing.T, file string, datagrams [][]byte) {
 	if err := w.WriteFileHeader(65536, layers.LinkTypeRaw); err != nil {
 		t.Fatal(err)
 	}
-	for i, d := range datagrams {
+	at := time.Unix(1793696887, 0)
+	each(func(up bool, payload []byte) {
 		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.IPv4(192, 0, 2, 1), DstIP: net.IPv4(192, 0, 2, 2)}
-		udp := &layers.UDP{SrcPort: 50000, DstPort: 4739}
+		udp := &layers.UDP{SrcPort: 50000, DstPort: port}
+		if !up {
+			ip.SrcIP, ip.DstIP = ip.DstIP, ip.SrcIP
+			udp.SrcPort, udp.DstPort = udp.DstPort, udp.SrcPort
+		}
 		_ = udp.SetNetworkLayerForChecksum(ip)
 		b := gopacket.NewSerializeBuffer()
-		if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, udp, gopacket.Payload(d)); err != nil {
+		if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, udp, gopacket.Payload(payload)); err != nil {
 			t.Fatal(err)
 		}
-		ci := gopacket.CaptureInfo{Timestamp: time.Unix(1793696887, int64(i)*1000), CaptureLength: len(b.Bytes()), Length: len(b.Bytes())}
-		if err := w.WritePacket(ci, b.Bytes()); err != nil {
+		at = at.Add(time.Millisecond)
+		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(b.Bytes()), Length: len(b.Bytes())}, b.Bytes()); err != nil {
 			t.Fatal(err)
 		}
-	}
+	})
 }
