@@ -20,6 +20,7 @@ const (
 	magicNano      = 0xa1b23c4d
 	magicNanoLE    = 0x4d3cb2a1
 	magicModified  = 0xa1b2cd34 // Kuznetzov's: 8 more octets a packet
+	magicModLE     = 0x34cdb2a1
 	magicSection   = 0x0a0d0d0a // pcapng's section header block, the same both ways
 	magicGzip      = 0x1f8b     // the first two octets
 	magicByteOrder = 0x1a2b3c4d
@@ -59,7 +60,7 @@ func NewReader(src io.Reader) (*Reader, error) {
 	case magicSection:
 		r.ng = true
 		return r, nil
-	case magicMicro, magicMicroLE, magicNano, magicNanoLE, magicModified:
+	case magicMicro, magicMicroLE, magicNano, magicNanoLE, magicModified, magicModLE:
 		return r, r.pcapHeader(magic)
 	default:
 		return nil, r.fault("magic number", fmt.Errorf("%#08x: %w", magic, ErrFormat))

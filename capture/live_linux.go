@@ -65,7 +65,7 @@ func Live(name string, cfg LiveConfig) (*Ring, error) {
 	}
 	r := &Ring{iface: ifi, link: LinkEthernet}
 	if err := r.open(cfg); err != nil {
-		r.Close()
+		_ = r.Close()
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 			err = ErrNoCapability
 		}
@@ -82,7 +82,7 @@ func (r *Ring) open(cfg LiveConfig) error {
 		return err
 	}
 	if err := r.setUp(fd, cfg); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return err
 	}
 	// A non-blocking descriptor waits in the runtime's poller.
@@ -102,16 +102,16 @@ func (r *Ring) socket(typ int) (int, error) {
 		return fd, nil
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: r.iface.Index}); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, os.NewSyscallError("bind", err)
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, os.NewSyscallError("getsockname", err)
 	}
 	if ll, ok := sa.(*unix.SockaddrLinklayer); ok && ll.Hatype != arphrdEthernet && ll.Hatype != arphrdLoopback {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		r.link = LinkRaw
 		return r.socket(unix.SOCK_DGRAM)
 	}
@@ -171,7 +171,7 @@ func (r *Ring) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.raw != nil {
-		r.raw.Control(func(fd uintptr) {
+		_ = r.raw.Control(func(fd uintptr) {
 			if s, err := unix.GetsockoptTpacketStatsV3(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 				r.drops += uint64(s.Drops)
 				r.freezes += uint64(s.Freeze_q_cnt)

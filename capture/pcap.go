@@ -32,6 +32,8 @@ func (r *Reader) pcapHeader(magic uint32) error {
 		s.little, s.nanos = true, 1
 	case magicModified:
 		s.head = 24
+	case magicModLE:
+		s.little, s.head = true, 24
 	}
 	if s.little {
 		s.order = binary.LittleEndian

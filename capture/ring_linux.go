@@ -18,11 +18,11 @@ func header[T any](mem []byte, off int) *T {
 
 // blockHeader is the tpacket_block_desc with its tpacket_hdr_v1.
 type blockHeader struct {
-	version, toPriv uint32
-	status          uint32 // ours if TP_STATUS_USER is set, else the kernel's
-	packets         uint32
-	first           uint32 // offset of the first packet
-	length          uint32
+	_       [2]uint32 // version, offset of private data
+	status  uint32    // ours if TP_STATUS_USER is set, else the kernel's
+	packets uint32
+	first   uint32 // offset of the first packet
+	_       uint32 // length
 }
 
 func (r *Ring) current() *blockHeader { return header[blockHeader](r.mem, r.block*blockSize) }

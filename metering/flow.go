@@ -102,19 +102,28 @@ type Counters struct {
 	TOS             uint8
 }
 
-// Source, Destination, SourcePort, DestinationPort and Protocol are the
-// record's 5-tuple. For ICMP DestinationPort is type*256+code.
-func (f *Flow) Source() netip.Addr      { a, _, _, _ := f.ends(); return addr(f.ports&keyV6 != 0, a) }
+// Source is the record's source address: of a biflow, who began it.
+func (f *Flow) Source() netip.Addr { a, _, _, _ := f.ends(); return addr(f.ports&keyV6 != 0, a) }
+
+// Destination is the record's destination address.
 func (f *Flow) Destination() netip.Addr { _, a, _, _ := f.ends(); return addr(f.ports&keyV6 != 0, a) }
-func (f *Flow) SourcePort() uint16      { _, _, p, _ := f.ends(); return p }
+
+// SourcePort is zero for protocols without ports and for ICMP.
+func (f *Flow) SourcePort() uint16 { _, _, p, _ := f.ends(); return p }
+
+// DestinationPort is type*256+code for ICMP.
 func (f *Flow) DestinationPort() uint16 { _, _, _, p := f.ends(); return p }
-func (f *Flow) Protocol() uint8         { return uint8(f.ports) }
+
+// Protocol is the IP protocol (RFC 7012, protocolIdentifier).
+func (f *Flow) Protocol() uint8 { return uint8(f.ports) }
 
 // Interface is the ingress interface, 0 if unknown.
 func (f *Flow) Interface() uint32 { return uint32(f.where >> whereIface) }
 
-// VLAN and InnerVLAN are the identifiers of the outer and the second tag.
-func (f *Flow) VLAN() uint16      { return uint16(f.where & 0xfff) }
+// VLAN is the identifier in the outermost tag.
+func (f *Flow) VLAN() uint16 { return uint16(f.where & 0xfff) }
+
+// InnerVLAN is the identifier in the second tag.
 func (f *Flow) InnerVLAN() uint16 { return uint16(f.where >> whereVLAN & 0xfff) }
 
 // Forward counts the packets from Source to Destination.

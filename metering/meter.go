@@ -108,12 +108,13 @@ func (m *Meter) count(ns int64, h *Headers, iface uint32) {
 	if back != (f.slot&swapped != 0) {
 		dir, hf = 1, &f.rev
 	}
-	if hf.packets == 0 {
+	switch {
+	case hf.packets == 0:
 		hf.first, hf.last = ns, ns
 		f.tos[dir] = h.TOS
-	} else if ns > hf.last {
+	case ns > hf.last:
 		hf.last = ns
-	} else if ns < hf.first {
+	case ns < hf.first:
 		hf.first = ns
 	}
 	hf.packets++
@@ -200,11 +201,11 @@ func (m *Meter) orient(f *Flow, h *Headers, back bool) {
 // counted, or that of a connection whose ports are now used for another one.
 func (m *Meter) again(f *Flow, ns, at int64, reason EndReason, h *Headers, back bool) {
 	if ns < at {
-		at, reason = ns, EndOfFlow
+		reason = EndOfFlow
 	}
 	m.record(f, reason)
 	if reason == ActiveTimeout {
-		if at, reason = m.deadline(f); ns < at {
+		if at, _ = m.deadline(f); ns < at {
 			return // the flow goes on
 		}
 	}
