@@ -32,7 +32,9 @@ lint: ## gofmt, go vet, golangci-lint
 	go vet ./...
 	@test -x $(TOOLS)/golangci-lint || GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	$(TOOLS)/golangci-lint run ./...
+	cd test/bench && go vet ./... && $(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...
 	go mod tidy -diff
+	cd test/bench && go mod tidy -diff
 
 fuzz: ## FUZZTIME (20s) for every fuzz target
 	test/setup/fuzz $(FUZZTIME)
