@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A receiver is a collector under measurement.
+type receiver struct {
+	name   string
+	secure bool
+	start  func(b *bench, dir string) (*running, error)
+}
+
+// running is one process of a receiver.
+type running struct {
+	cmd  *exec.Cmd
+	to   netip.AddrPort
+	dir  string
+	logs bytes.Buffer
+	// count tells, once the process has ended, how many records it wrote.
+	count func() (int, error)
+}
+
+// ours is our collector with one sink.
+func ours(name, scheme, sink string) receiver {
+	return receiver{name: name, secure: scheme == "dtls+udp", start: func(b *bench, dir string) (*running, error) {
+		args := []string{
+			"serve", "--listen", scheme + "://127.0.0.1:0", "--sink", sink + ":" + filepath.Join(dir, "out"),
+			"--summary", filepath.Join(dir, "summary.json"), "--log-format", "json",
+		}
+		if scheme == "dtls+udp" {
+			args = append(args, "--cert", b.pki.cert("collector"), "--key", b.pki.key("collector"), "--ca", b.pki.ca())
+		}
+		r := &running{cmd: exec.Command(b.collector, args...), dir: dir}
+		r.count = r.summary
+		stderr, err := r.cmd.StderrPipe()
+		if err != nil {
+			return nil, err
+		}
+		if err := r.launch(b); err != nil {
+			return nil, err
+		}
+		// What is logged later fits into the pipe.
+		s := bufio.NewScanner(stderr)
+		for s.Scan() {
+			r.logs.Write(append(s.Bytes(), '\n'))
+			var line struct{ Msg, Addr string }
+			if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "listening" {
+				r.to, err = netip.ParseAddrPort(line.Addr)
+				return r, err
+			}
+		}
+		_ = r.cmd.Wait()
+		return nil, fmt.Errorf("collector ended:\n%s", r.logs.String())
+	}}
+}
+
+// summary reads what our collector counted.
+func (r *running) summary() (int, error) {
+	raw, err := os.ReadFile(filepath.Join(r.dir, "summary.json"))
+	if err != nil {
+		return 0, err
+	}
+	var s struct {
+		Received int `json:"records_received"`
+		Written  int `json:"records_written"`
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return 0, err
+	}
+	return min(s.Received, s.Written), nil
+}
+
+// nfcapd is nfdump's collector, with the receive buffer that ours has.
+func nfcapd(name string, options ...string) receiver {
+	return receiver{name: name, start: func(b *bench, dir string) (*running, error) {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		args := append([]string{"-w", dir, "-b", "127.0.0.1", "-p", strconv.Itoa(port), "-B", strconv.Itoa(4 << 20), "-t", "86400"}, options...)
+		r := &running{cmd: exec.Command("nfcapd", args...), dir: dir, to: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))}
+		r.count = r.nfdump
+		r.cmd.Stdout, r.cmd.Stderr = &r.logs, &r.logs
+		if err := r.launch(b); err != nil {
+			return nil, err
+		}
+		for range 500 {
+			if q, err := queued(r.to); err == nil && q == 0 {
+				return r, nil
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		r.kill()
+		return nil, fmt.Errorf("nfcapd does not listen:\n%s", r.logs.String())
+	}}
+}
+
+// nfdump counts the records in nfcapd's files.
+func (r *running) nfdump() (int, error) {
+	files, err := filepath.Glob(filepath.Join(r.dir, "nfcapd.*"))
+	if err != nil {
+		return 0, err
+	}
+	sum := 0
+	for _, f := range files {
+		out, err := exec.Command("nfdump", "-I", "-r", f).Output()
+		if err != nil {
+			return 0, fmt.Errorf("nfdump %s: %w", f, err)
+		}
+		for line := range strings.Lines(string(out)) {
+			if n, ok := strings.CutPrefix(line, "Flows: "); ok {
+				flows, err := strconv.Atoi(strings.TrimSpace(n))
+				if err != nil {
+					return 0, err
+				}
+				sum += flows
+			}
+		}
+	}
+	return sum, nil
+}
+
+func (r *running) launch(b *bench) error { return onCPU(b.receiverCPU, r.cmd.Start) }
+
+func (r *running) kill() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait()
+}
+
+// drained waits until the process has read all that the kernel holds for it.
+func (r *running) drained() error {
+	for empty, i := 0, 0; i < 2000; i++ {
+		q, err := queued(r.to)
+		if err != nil {
+			return err
+		}
+		if empty++; q > 0 {
+			empty = 0
+		}
+		if empty == 5 {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the receiver does not read")
+}
+
+// stop ends the process in order and returns its processor time, user and
+// system, from start to end.
+func (r *running) stop() (time.Duration, error) {
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	timer := time.AfterFunc(30*time.Second, func() { _ = r.cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := r.cmd.Wait(); err != nil {
+		return 0, fmt.Errorf("%s: %w\n%s", filepath.Base(r.cmd.Path), err, r.logs.String())
+	}
+	return r.cmd.ProcessState.UserTime() + r.cmd.ProcessState.SystemTime(), nil
+}
+
+func freePort() (int, error) {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).Port, nil
+}
+
+// queued is how many octets wait in the socket bound to addr.
+func queued(addr netip.AddrPort) (int64, error) {
+	table, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		return 0, err
+	}
+	a := addr.Addr().As4()
+	local := fmt.Sprintf("%02X%02X%02X%02X:%04X", a[3], a[2], a[1], a[0], addr.Port())
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[1] != local {
+			continue
+		}
+		_, rx, _ := strings.Cut(f[4], ":")
+		return strconv.ParseInt(rx, 16, 64)
+	}
+	return 0, fmt.Errorf("nobody is bound to %v", addr)
+}
