@@ -26,10 +26,10 @@ const (
 
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	if err := run(ctx, os.Stdout); err != nil {
+	err := run(ctx, os.Stdout)
+	cancel()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "make run:", err)
-		cancel()
 		os.Exit(1)
 	}
 }
