@@ -1,8 +1,8 @@
 package dtls
 
 import (
-	"bytes"
 	"crypto/rand"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -53,18 +53,18 @@ func (a *association) open(h record.Header, rec []byte) (t record.Type, content 
 		return 0, nil, dropPlaintext, false
 	}
 	t, content, err := a.opener.Open(rec)
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		if t == record.ApplicationData || t == record.Heartbeat {
 			// The peer has our last flight, or it would not send data.
 			a.lastFlight = nil
 		}
 		return t, content, 0, true
-	case record.ErrMAC:
+	case errors.Is(err, record.ErrMAC):
 		why = dropMAC
-	case record.ErrReplayed:
+	case errors.Is(err, record.ErrReplayed):
 		why = dropReplayed
-	case record.ErrEpoch:
+	case errors.Is(err, record.ErrEpoch):
 		why = dropEpoch
 	default:
 		why = dropMalformed
@@ -158,10 +158,4 @@ func ended(content []byte) error {
 		return &AlertError{Code: content[1]}
 	}
 	return nil
-}
-
-// cloneMessage keeps a message beyond the receive buffer.
-func cloneMessage(m heartbeat.Message) heartbeat.Message {
-	m.Payload = bytes.Clone(m.Payload)
-	return m
 }

@@ -73,7 +73,7 @@ func gobFields(raw []byte) (names []string) {
 			continue
 		}
 		word := raw[i : i+size]
-		if bytes.IndexFunc(word, func(r rune) bool { return !(r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z') }) < 0 {
+		if bytes.IndexFunc(word, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }) < 0 {
 			names = append(names, string(word))
 			i += size
 		}

@@ -181,7 +181,7 @@ func (r *reassembly) add(f fragment) bool {
 	}
 	copy(r.body[f.offset:], f.body)
 	s := span{f.offset, f.offset + len(f.body)}
-	merged := r.have[:0:0]
+	merged := make([]span, 0, len(r.have)+1)
 	for _, h := range r.have {
 		if h.to < s.from || s.to < h.from {
 			merged = append(merged, h)
@@ -189,7 +189,8 @@ func (r *reassembly) add(f fragment) bool {
 		}
 		s = span{min(s.from, h.from), max(s.to, h.to)}
 	}
-	r.have = append(merged, s)
+	merged = append(merged, s)
+	r.have = merged
 	slices.SortFunc(r.have, func(a, b span) int { return a.from - b.from })
 	// Overlapping slivers must not grow the list: give up on such a message.
 	if len(r.have) > 64 {

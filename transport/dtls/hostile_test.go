@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -244,7 +245,7 @@ func TestRestartOnSamePort_RFC6347_4_2_8(t *testing.T) {
 	wait(t, old.closed, "the old session's end")
 	send(t, again, "new")
 	expect(t, l.session(t), "new")
-	if old.reason != errReplaced {
+	if !errors.Is(old.reason, errReplaced) {
 		t.Errorf("old session ended with %v", old.reason)
 	}
 }

@@ -103,7 +103,7 @@ func TestResumptionUnknownToServer(t *testing.T) {
 	d := memDialer(n, collectorAddr, exporter, addrN(1), addrN(2), addrN(3))
 	dial(t, d)
 	_ = l.stop()
-	l = serve(t, n.listen(collectorAddr), collector)
+	serve(t, n.listen(collectorAddr), collector)
 	for _, resumed := range []bool{false, true} {
 		s := dial(t, d)
 		if s.Peer().Resumed != resumed {

@@ -88,14 +88,17 @@ func (s *shim) mute() {
 	s.mu.Unlock()
 }
 
-// Close wakes the reader for good. pion calls it as well.
+// shut wakes the reader for good.
+func (s *shim) shut() { s.once.Do(func() { close(s.closed) }) }
+
+// Close is how pion shuts it.
 func (s *shim) Close() error {
-	s.once.Do(func() { close(s.closed) })
+	s.shut()
 	return nil
 }
 
 // leftovers are the protected records kept, and whatever pion never read.
-// Only after Close, when nothing pushes any more.
+// Only after shut, when nothing pushes any more.
 func (s *shim) leftovers() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,6 +200,11 @@ func (s *shim) filter(datagram []byte) []byte {
 			s.candidate(rec)
 			candidate, progress = true, true
 		case h.Epoch == 1 && h.Type == record.Alert:
+			// It may end the handshake, or come between its end in pion and
+			// the takeover: then it is for the association.
+			s.mu.Lock()
+			s.keep(rec)
+			s.mu.Unlock()
 		case h.Epoch == 1 && h.Type == record.ConnectionID && s.cidLen > 0:
 			// What comes before our last flight is out can only be Finished;
 			// afterwards pion must not see it: it would take a heartbeat for

@@ -25,7 +25,7 @@ import (
 	"ipfixsuite/transport/credentials"
 )
 
-// network_ is datagrams in memory. A filter may drop, change or repeat what
+// memNetwork is datagrams in memory. A filter may drop, change or repeat what
 // passes.
 type memNetwork struct {
 	mu     sync.Mutex
@@ -167,12 +167,7 @@ func writePEM(t testing.TB, name, typ string, der []byte) {
 func (a *authority) issue(t testing.TB, name string, edit func(*x509.Certificate), rsaKey bool) (cert, key string) {
 	t.Helper()
 	a.serial++
-	var signer interface{ Public() any }
-	var pub any
-	var der []byte
-	var err error
-	_ = signer
-	var priv any
+	var priv, pub any
 	if rsaKey {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
@@ -196,7 +191,8 @@ func (a *authority) issue(t testing.TB, name string, edit func(*x509.Certificate
 	if edit != nil {
 		edit(tpl)
 	}
-	if der, err = x509.CreateCertificate(rand.Reader, tpl, a.cert, pub, a.key); err != nil {
+	der, err := x509.CreateCertificate(rand.Reader, tpl, a.cert, pub, a.key)
+	if err != nil {
 		t.Fatal(err)
 	}
 	kder, err := x509.MarshalPKCS8PrivateKey(priv)
@@ -344,7 +340,7 @@ func serve(t testing.TB, conn transport.DatagramConn, cfg Config) *serving {
 	return s
 }
 
-// dialer dials over a memory network from the given addresses, one after the
+// memDialer dials over a memory network from the given addresses, one after the
 // other; the last serves for all that follow.
 func memDialer(n *memNetwork, to string, cfg Config, from ...string) *Dialer {
 	var mu sync.Mutex
