@@ -48,11 +48,7 @@ func BenchmarkReceive(b *testing.B) {
 			l := serve(b, n.listen(collectorAddr), collector)
 			s := dial(b, memDialer(n, collectorAddr, exporter, addrN(1)))
 			l.session(b)
-			l.l.mu.Lock()
-			for _, in := range l.l.sessions() {
-				in.receiver = quiet{}
-			}
-			l.l.mu.Unlock()
+			l.inbound(b).receiver = quiet{}
 			sealed := make([][]byte, 64)
 			batch := make([]transport.Datagram, len(sealed))
 			for i := range sealed {

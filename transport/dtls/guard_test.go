@@ -126,11 +126,7 @@ func TestAllocations(t *testing.T) {
 		}
 		datagrams = append(datagrams, b)
 	}
-	l.l.mu.Lock()
-	for _, in := range l.l.sessions() {
-		in.receiver = quiet{}
-	}
-	l.l.mu.Unlock()
+	l.inbound(t).receiver = quiet{}
 	in := make([]transport.Datagram, 1)
 	i := 0
 	from := s.conn.LocalAddr()

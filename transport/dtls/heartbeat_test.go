@@ -118,9 +118,7 @@ func TestHeartbeatModes_RFC6520_2(t *testing.T) {
 			}
 			// A request of the collector's to the exporter, whatever was
 			// agreed; the other way round as well.
-			l.l.mu.Lock()
-			in := l.l.sessions()[0]
-			l.l.mu.Unlock()
+			in := l.inbound(t)
 			if err := in.sendHeartbeat(heartbeat.Message{Type: heartbeat.Request, Payload: []byte("ping")}); err != nil {
 				t.Fatal(err)
 			}

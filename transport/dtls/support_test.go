@@ -444,3 +444,18 @@ func mutual(t testing.TB) (collector, exporter Config) {
 }
 
 func addrN(i int) string { return fmt.Sprintf("192.0.2.%d:%d", 1+i%250, 10000+i) }
+
+// inbound is the session of a listener that has one; Open is told of one before it is
+// installed.
+func (s *serving) inbound(t testing.TB) (first *inbound) {
+	t.Helper()
+	eventually(t, "a session's installation", func() bool {
+		s.l.mu.Lock()
+		defer s.l.mu.Unlock()
+		for _, in := range s.l.sessions() {
+			first = in
+		}
+		return first != nil
+	})
+	return first
+}
