@@ -223,7 +223,7 @@ func TestRoundTrip_EveryDataType(t *testing.T) {
 		{82, []string{"00", "04 f09f9880", "02 0022"}},
 		{150, []string{"00000000", "ffffffff"}},
 		{152, []string{"0000000000000000", "0000e677d21fdbff", "ffffffffffffffff"}},
-		{154, []string{"ee5ac500 00000000", "ee5ac500 ffffe800", "7fffffff 00000000", "80000000 00000000"}},
+		{154, []string{"ee5ac500 00000000", "ee5ac500 fffff000", "7fffffff 00000000", "80000000 00000000"}},
 		{156, []string{"ee5ac500 00000000", "7fffffff 80000000", "80000000 40000000"}},
 		{8, []string{"00000000", "ffffffff"}},
 		{27, []string{strings.Repeat("00", 16), strings.Repeat("ff", 16), "00000000000000000000ffffc0000201"}},
