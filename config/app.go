@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
@@ -15,23 +16,25 @@ func NewApp(name, usage string, stdin io.Reader, stdout, stderr io.Writer, comma
 	app := &cli.App{
 		Name: name, Usage: usage, Version: version(),
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
-		EnableBashCompletion: true, HideHelpCommand: true,
+		HideHelpCommand: true,
+		Description:     name + " COMMAND --help tells more, with examples.",
 		// A value may hold commas: certificate names, URLs.
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		CommandNotFound:           func(*cli.Context, string) {},
 	}
+	app.Commands = append(commands, completion(name))
 	app.Action = func(c *cli.Context) error {
 		if c.Args().Present() {
-			return Usage(name+" --help lists the commands", "unknown command %q", c.Args().First())
+			return unknownCommand(name, c.Args().First(), app.Commands)
 		}
 		return cli.ShowAppHelp(c)
 	}
-	app.Commands = append(commands, completion(name))
 	for _, c := range app.Commands {
 		prepare(name, c)
 	}
-	app.OnUsageError = usageError(name)
+	app.Commands = append(app.Commands, words(app))
+	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return flagError(name, app.Flags, err) }
 	return app
 }
 
@@ -43,20 +46,28 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 // prepare gives a command and those under it the common manners.
 func prepare(path string, c *cli.Command) {
 	path += " " + c.Name
-	c.OnUsageError = usageError(path)
+	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return flagError(path, c.Flags, err) }
 	c.HideHelpCommand = true
+	for _, f := range c.Flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true // it is always false
+		}
+	}
+	if len(c.Flags) > 0 {
+		c.CustomHelpTemplate = helpTemplate(c.Flags)
+	}
 	for _, sub := range c.Subcommands {
 		prepare(path, sub)
 	}
 	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = func(ctx *cli.Context) error {
 			if ctx.Args().Present() {
-				return Usage(path+" --help lists them", "unknown command %q", ctx.Args().First())
+				return unknownCommand(path, ctx.Args().First(), c.Subcommands)
 			}
 			return cli.ShowSubcommandHelp(ctx)
 		}
 	}
-	if action, hasConfig := c.Action, hasFlag(c, "config"); hasConfig {
+	if action := c.Action; flagNamed(c.Flags, "config") != nil {
 		c.Action = func(ctx *cli.Context) error {
 			if err := ApplyFile(ctx); err != nil {
 				return err
@@ -66,32 +77,16 @@ func prepare(path string, c *cli.Command) {
 	}
 }
 
-func hasFlag(c *cli.Command, name string) bool {
-	for _, f := range c.Flags {
-		if f.Names()[0] == name {
-			return true
-		}
-	}
-	return false
-}
-
-func usageError(path string) cli.OnUsageErrorFunc {
-	return func(_ *cli.Context, err error, _ bool) error {
-		return Usage(path+" --help shows the flags", "%w", err)
-	}
-}
-
 // version is what the Go tool knows of the build: a tag or a commit.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			v += " " + s.Value[:12]
+	v := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v = info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				v += " " + s.Value[:12]
+			}
 		}
 	}
-	return fmt.Sprintf("%s (%s)", v, info.GoVersion)
+	return fmt.Sprintf("%s (%s %s/%s)", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

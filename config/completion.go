@@ -6,32 +6,31 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The shells ask the program itself: it knows its commands and flags.
+// The shells ask the program itself, by its hidden command __words: it knows
+// its commands and flags. Where it offers nothing they offer files.
 const bashCompletion = `_%[1]s() {
-  local cur words
-  cur="${COMP_WORDS[COMP_CWORD]}"
-  if [[ "$cur" == -* ]]; then
-    words=$("${COMP_WORDS[@]:0:$COMP_CWORD}" "$cur" --generate-bash-completion 2>/dev/null)
-  else
-    words=$("${COMP_WORDS[@]:0:$COMP_CWORD}" --generate-bash-completion 2>/dev/null)
-  fi
-  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  local IFS=$'\n'
+  COMPREPLY=($("${COMP_WORDS[0]}" __words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[:/] ]]; then compopt -o nospace; fi
 }
 complete -o bashdefault -o default -F _%[1]s %[1]s
 `
 
 const zshCompletion = `#compdef %[1]s
 _%[1]s() {
-  local -a opts
-  local cur=${words[-1]}
-  if [[ "$cur" == -* ]]; then
-    opts=("${(@f)$(${words[@]:0:#words[@]-1} ${cur} --generate-bash-completion 2>/dev/null)}")
+  local -a found
+  found=("${(@f)$(${words[1]} __words "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ -n "${found[1]}" ]]; then
+    compadd -S '' -- ${(M)found:#*[:/]}
+    compadd -- ${found:#*[:/]}
   else
-    opts=("${(@f)$(${words[@]:0:#words[@]-1} --generate-bash-completion 2>/dev/null)}")
+    _files
   fi
-  if [[ -n "${opts[1]}" ]]; then _describe 'values' opts; else _files; fi
 }
-compdef _%[1]s %[1]s
+if [[ "$funcstack[1]" = "_%[1]s" ]]; then _%[1]s "$@"; else compdef _%[1]s %[1]s; fi
+`
+
+const fishCompletion = `complete -c %[1]s -a '(%[1]s __words (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
 `
 
 func completion(name string) *cli.Command {
@@ -43,17 +42,29 @@ func completion(name string) *cli.Command {
 	}
 	return &cli.Command{
 		Name: "completion", Usage: "print a shell's completion script",
-		Description: fmt.Sprintf("Examples:\n   source <(%[1]s completion bash)\n   %[1]s completion fish > ~/.config/fish/completions/%[1]s.fish", name),
+		Description: fmt.Sprintf(`Examples:
+   source <(%[1]s completion bash)
+   %[1]s completion zsh > "${fpath[1]}/_%[1]s"
+   %[1]s completion fish > ~/.config/fish/completions/%[1]s.fish`, name),
 		Subcommands: []*cli.Command{
 			{Name: "bash", Usage: "for bash", Action: print(bashCompletion)},
 			{Name: "zsh", Usage: "for zsh", Action: print(zshCompletion)},
-			{Name: "fish", Usage: "for fish", Action: func(c *cli.Context) error {
-				s, err := c.App.ToFishCompletion()
-				if err == nil {
-					_, err = fmt.Fprint(c.App.Writer, s)
+			{Name: "fish", Usage: "for fish", Action: print(fishCompletion)},
+		},
+	}
+}
+
+// words prints what the last argument, which may be empty, can become.
+func words(app *cli.App) *cli.Command {
+	return &cli.Command{
+		Name: "__words", Hidden: true, HideHelp: true, SkipFlagParsing: true,
+		Action: func(c *cli.Context) error {
+			for _, w := range complete(app, c.Args().Slice()) {
+				if _, err := fmt.Fprintln(c.App.Writer, w); err != nil {
+					return err
 				}
-				return err
-			}},
+			}
+			return nil
 		},
 	}
 }

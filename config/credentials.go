@@ -2,8 +2,10 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,13 +19,17 @@ func Credentials(c *cli.Context, secure bool, allow []string, log *slog.Logger) 
 	cfg := credentials.Config{
 		CertFile: c.String("cert"), KeyFile: c.String("key"), CAFile: c.String("ca"),
 		PSKIdentity: c.String("psk-identity"), PSKFile: c.String("psk-file"),
-		Allow: allow, KeyLogFile: c.String("keylog"), Log: log,
+		Allow: allow, ServerName: c.String("server-name"), KeyLogFile: c.String("keylog"), Log: log,
 	}
 	named := cfg.CertFile != "" || cfg.KeyFile != "" || cfg.CAFile != "" || cfg.PSKIdentity != "" || cfg.PSKFile != ""
 	if !secure && !named {
 		return nil, nil //nolint:nilnil // a plain endpoint needs none
 	}
-	return credentials.Load(cfg)
+	creds, err := credentials.Load(cfg)
+	if e, ok := errors.AsType[*credentials.Error](err); ok && (e.Subject == "credentials" || strings.HasPrefix(e.Subject, "--")) {
+		return nil, &UsageError{Err: err} // a flag is missing or wrong, no file
+	}
+	return creds, err
 }
 
 // Elements returns IANA's registry with the enterprise elements of a CSV file
@@ -34,8 +40,12 @@ func Elements(path string) (*ie.Registry, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, Usage("", "--elements: %w", err)
+		return nil, FileError("--elements "+path, err)
 	}
+	defer f.Close()
 	r := ie.NewRegistry(ie.IANA())
-	return r, errors.Join(r.Load(f, path), f.Close())
+	if err := r.Load(f, path); err != nil {
+		return nil, fmt.Errorf("--elements %w", err)
+	}
+	return r, nil
 }

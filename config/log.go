@@ -11,7 +11,7 @@ import (
 func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, Usage("one of debug, info, warn, error", "--log-level %q is unknown", level)
+		return nil, Usage("", "--log-level %q: want debug, info, warn or error", level)
 	}
 	opts := &slog.HandlerOptions{Level: l}
 	switch strings.ToLower(format) {
@@ -20,5 +20,5 @@ func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
 	}
-	return nil, Usage("one of text, json", "--log-format %q is unknown", format)
+	return nil, Usage("", "--log-format %q: want text or json", format)
 }

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -17,8 +13,8 @@ import (
 	"ipfixsuite/export/source"
 )
 
-// closeTimeout bounds the drain at the end: flush, final statistics, the last
-// probe, close_notify.
+// closeTimeout bounds the drain after a signal: flush, final statistics, the
+// last probe, close_notify.
 const closeTimeout = 20 * time.Second
 
 func runCommand() *cli.Command {
@@ -26,17 +22,20 @@ func runCommand() *cli.Command {
 		Name:      "run",
 		Usage:     "read a source and send its records to a collector",
 		UsageText: "exporter run --source SRC --to URL [options]",
-		Description: `SRC is one of
-   pcap:FILE[?loop=N&pace=max|real|PACKETS_PER_S]   meter a packet capture (pcap, pcapng; - is stdin)
+		Description: `Ends when the source does, or in order with SIGTERM or SIGINT; the exit status is 0 if every record was sent.
+
+SRC is one of
+   pcap:FILE[?loop=N&pace=max|real|PACKETS_PER_S]   meter a packet capture (pcap, pcapng; - is stdin); loop=0: for ever
    iface:NAME                                       meter an interface (needs CAP_NET_RAW)
    ipfix:FILE                                       records of an IPFIX file (RFC 5655)
-   json:FILE, json:-                                one record a line, IANA names
+   json:FILE, json:-                                one record a line, IANA names, as the collector's json: sink writes them
 
 Examples:
    exporter run --source iface:eth0 --to dtls+udp://collector.example:4740 \
        --cert exporter-1.pem --key exporter-1-key.pem --ca ca.pem
    exporter run --source 'pcap:day.pcapng?pace=real' --to udp://127.0.0.1:4739
-   exporter run --source json:- --to dtls+udp://[2001:db8::1] --psk-identity exporter-1 --psk-file psk.txt`,
+   exporter run --source json:- --to 'dtls+udp://[2001:db8::1]' --psk-identity exporter-1 --psk-file psk.txt
+   exporter run --config /etc/ipfix/exporter.toml --summary -`,
 		Flags:  runFlags(),
 		Action: runAction,
 	}
@@ -47,29 +46,27 @@ func runAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	src, err := source.Parse(s.source, s.sourceConfig(c.App.Reader))
+	src, err := s.open(c.App.Reader)
 	if err != nil {
-		return &config.UsageError{Err: err}
-	}
-	if err := src.Check(); err != nil {
 		return err
 	}
 	exp, err := s.exporter()
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := config.Signals(c.Context, s.log)
 	defer stop()
-	err = pump(ctx, exp, src, s.log)
-	if serr := config.WriteSummary(c.App.Writer, s.summary, exp.Summary()); serr != nil {
-		err = errors.Join(err, serr)
-	}
-	return err
+	err = s.pump(ctx, exp, src)
+	return errors.Join(err, config.WriteSummary(c.App.Writer, s.summary, exp.Summary()))
 }
 
 // pump runs the source until it ends or ctx does, then drains the exporter.
 // The exporter itself outlives ctx: what was read is still sent.
-func pump(ctx context.Context, exp *export.Exporter, src source.Source, log *slog.Logger) error {
+func (s *settings) pump(ctx context.Context, exp *export.Exporter, src source.Source) error {
+	tell := &teller{log: s.log, exporter: exp, source: src}
+	defer tell.done()
+	defer config.Every(s.every, tell.tell)()
+
 	running, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	ended := make(chan error, 1)
@@ -83,27 +80,55 @@ func pump(ctx context.Context, exp *export.Exporter, src source.Source, log *slo
 	var err error
 	select {
 	case err = <-finished:
+		err = s.sourceError(err)
 	case err = <-ended: // gave up: the source must not wait for room for ever
 		stopRead()
-		<-finished
-		return err
+		return errors.Join(err, s.sourceError(<-finished))
 	}
-	if ctx.Err() != nil {
-		log.Info("stopping: sending what was read")
-	}
-	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	closing, cancel := drainTime(ctx)
 	defer cancel()
-	err = errors.Join(err, exp.Close(cctx))
+	if cerr := exp.Close(closing); cerr != nil {
+		return errors.Join(err, cerr) // it is what Run returns
+	}
 	err = errors.Join(err, <-ended)
-	report(log, exp, src)
-	if n := exp.Summary().RecordsDropped; n > 0 && err == nil {
-		err = fmt.Errorf("%d records were dropped", n)
+	if err == nil && ctx.Err() == nil {
+		err = s.shortfall(exp, src)
 	}
 	return err
 }
 
-func report(log *slog.Logger, exp *export.Exporter, src source.Source) {
-	s, in := exp.Summary(), src.Stats()
-	log.Info("done", "packets", in.Packets, "records_exported", s.RecordsExported, "records_sent", s.RecordsSent,
-		"records_dropped", s.RecordsDropped, "messages_sent", s.MessagesSent, "skipped", in.Skipped, "kernel_drops", in.KernelDrops)
+// drainTime is how long the exporter may take to send what was read: as long
+// as it has a collector, unless somebody wants the process to end.
+func drainTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { // ends with the drain
+		timer := time.NewTimer(closeTimeout)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-drain.Done():
+		}
+	})
+	return drain, func() { stop(); cancel() }
+}
+
+// shortfall says what of a source that came to its end was not exported.
+func (s *settings) shortfall(exp *export.Exporter, src source.Source) error {
+	in, dropped := src.Stats(), exp.Summary().RecordsDropped
+	var errs []error
+	if in.Faults > 0 {
+		errs = append(errs, fmt.Errorf("garbled or cut off at %d places", in.Faults))
+	}
+	if in.Skipped > 0 {
+		errs = append(errs, fmt.Errorf("%d records skipped", in.Skipped))
+	}
+	if dropped > 0 {
+		errs = append(errs, fmt.Errorf("%d records dropped", dropped))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return config.WithHint("the log above says where; all else was sent",
+		fmt.Errorf("--source %s: %w", s.source, errors.Join(errs...)))
 }

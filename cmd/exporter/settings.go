@@ -3,7 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"io"
+	"errors"
 	"log/slog"
 	"math"
 	"os"
@@ -25,17 +25,19 @@ func runFlags() []cli.Flag {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "source", Usage: "read from `SRC`", EnvVars: config.Env("source")},
 		&cli.StringSliceFlag{Name: "to", Usage: "send to the collector at `URL`", EnvVars: config.Env("to")},
+		&cli.StringFlag{Name: "server-name", Usage: "the `NAME` that the collector's certificate must prove", DefaultText: "the host of --to", EnvVars: config.Env("server-name")},
 		&cli.UintFlag{Name: "domain", Value: 1, Usage: "Observation Domain `ID`", EnvVars: config.Env("domain")},
-		&cli.DurationFlag{Name: "active-timeout", Value: time.Minute, Usage: "report a flow that goes on every `TIME`", EnvVars: config.Env("active-timeout")},
-		&cli.DurationFlag{Name: "idle-timeout", Value: 15 * time.Second, Usage: "a flow silent for `TIME` is over", EnvVars: config.Env("idle-timeout")},
+		&cli.DurationFlag{Name: "active-timeout", Value: metering.DefaultActiveTimeout, Usage: "report a flow that goes on every `TIME`; 0: only when it ends", EnvVars: config.Env("active-timeout")},
+		&cli.DurationFlag{Name: "idle-timeout", Value: metering.DefaultIdleTimeout, Usage: "a flow silent for `TIME` is over", EnvVars: config.Env("idle-timeout")},
 		&cli.BoolFlag{Name: "biflow", Usage: "one record for both ways of a conversation (RFC 5103)", EnvVars: config.Env("biflow")},
 		&cli.BoolFlag{Name: "promiscuous", Usage: "iface: take packets that are not for this host too", EnvVars: config.Env("promiscuous")},
 		&cli.StringFlag{Name: "elements", Usage: "enterprise elements from CSV `FILE` (pen,elementId,name,dataType,…)", EnvVars: config.Env("elements")},
-		&cli.DurationFlag{Name: "template-refresh", Value: time.Minute, Usage: "repeat templates every `TIME` on unreliable transports", EnvVars: config.Env("template-refresh")},
-		&cli.Float64Flag{Name: "max-rate", Usage: "send at most `N` records a second", EnvVars: config.Env("max-rate")},
-		&cli.DurationFlag{Name: "heartbeat", Value: time.Second, Usage: "probe the collector every `TIME` where it answers (negative: never)", EnvVars: config.Env("heartbeat")},
+		&cli.DurationFlag{Name: "template-refresh", Value: time.Minute, Usage: "repeat templates every `TIME` on unreliable transports; 0: never", EnvVars: config.Env("template-refresh")},
+		&cli.Float64Flag{Name: "max-rate", Usage: "send at most `N` records a second", DefaultText: "no limit", EnvVars: config.Env("max-rate")},
+		&cli.DurationFlag{Name: "heartbeat", Value: time.Second, Usage: "probe the collector every `TIME` where it answers; 0: never", EnvVars: config.Env("heartbeat")},
 		&cli.DurationFlag{Name: "dead-after", Value: 5 * time.Second, Usage: "a probe unanswered for `TIME` ends the session", EnvVars: config.Env("dead-after")},
-		&cli.DurationFlag{Name: "give-up", Usage: "end with an error after `TIME` without a collector (default: 30s, for iface: never)", EnvVars: config.Env("give-up")},
+		&cli.DurationFlag{Name: "give-up", Usage: "end with an error after `TIME` without a collector; 0: never", DefaultText: "30s; for iface: never", EnvVars: config.Env("give-up")},
+		config.MTU(),
 	}
 	return append(append(flags, config.Security()...), config.Common()...)
 }
@@ -49,6 +51,7 @@ type settings struct {
 	meter   metering.Config
 	promisc bool
 	summary string
+	every   time.Duration // between lines of counters in the log
 	elems   *ie.Registry
 	domain  bool // named by the operator
 	log     *slog.Logger
@@ -62,9 +65,24 @@ func settingsOf(c *cli.Context) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &settings{source: c.String("source"), summary: c.String("summary"), promisc: c.Bool("promiscuous"), domain: c.IsSet("domain"), log: log}
+	s := &settings{
+		source: c.String("source"), summary: c.String("summary"), every: c.Duration("stats-every"),
+		promisc: c.Bool("promiscuous"), domain: c.IsSet("domain"), log: log,
+	}
 	if s.source == "" {
 		return nil, config.Usage("one of "+source.Kinds, "--source is missing")
+	}
+	if err := config.Positive(c, "idle-timeout", "dead-after"); err != nil {
+		return nil, err
+	}
+	if c.Uint("domain") > math.MaxUint32 {
+		return nil, config.Usage("", "--domain %d: want a number of 32 bits", c.Uint("domain"))
+	}
+	if rate := c.Float64("max-rate"); !(rate >= 0) || math.IsInf(rate, 0) {
+		return nil, config.Usage("", "--max-rate %g: want records a second, or 0 for no limit", rate)
+	}
+	if err := config.CheckSummary(s.summary); err != nil {
+		return nil, err
 	}
 	if s.elems, err = config.Elements(c.String("elements")); err != nil {
 		return nil, err
@@ -72,22 +90,16 @@ func settingsOf(c *cli.Context) (*settings, error) {
 	if err := s.collector(c); err != nil {
 		return nil, err
 	}
-	if c.Uint("domain") > math.MaxUint32 {
-		return nil, config.Usage("", "--domain %d does not fit 32 bits", c.Uint("domain"))
-	}
 	s.meter = metering.Config{
-		ActiveTimeout: c.Duration("active-timeout"), IdleTimeout: c.Duration("idle-timeout"),
+		ActiveTimeout: config.OrNever(c.Duration("active-timeout")), IdleTimeout: c.Duration("idle-timeout"),
 		Biflow: c.Bool("biflow"), Seed: seed(),
-	}
-	if err := s.meter.Validate(); err != nil {
-		return nil, &config.UsageError{Err: err}
 	}
 	s.export = export.Config{
 		Dialer: s.dialer, Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
-		MaxRate: c.Float64("max-rate"), TemplateRefresh: c.Duration("template-refresh"),
-		Heartbeat: c.Duration("heartbeat"), DeadAfter: c.Duration("dead-after"), GiveUp: giveUp(c, s.source),
+		MaxRate: c.Float64("max-rate"), TemplateRefresh: config.OrNever(c.Duration("template-refresh")),
+		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: c.Duration("dead-after"), GiveUp: giveUp(c, s.source),
 	}
-	if err := s.export.Validate(); err != nil {
+	if err := errors.Join(s.meter.Validate(), s.export.Validate()); err != nil {
 		return nil, &config.UsageError{Err: err}
 	}
 	return s, nil
@@ -103,12 +115,12 @@ func giveUp(c *cli.Context, src string) time.Duration {
 }
 
 func (s *settings) collector(c *cli.Context) error {
-	urls := c.StringSlice("to")
+	urls := config.Values(c, "to")
 	switch {
 	case len(urls) == 0:
 		return config.Usage("--to dtls+udp://HOST[:PORT], for example", "--to is missing")
 	case len(urls) > 1:
-		return config.Usage("", "--to is given %d times: this version sends to one collector", len(urls))
+		return config.Usage("name one of them", "--to is given %d times: this version sends to one collector", len(urls))
 	}
 	var err error
 	if s.to, err = transport.ParseEndpoint(urls[0]); err != nil {
@@ -121,16 +133,10 @@ func (s *settings) collector(c *cli.Context) error {
 	s.dialer, err = endpoint.Dialer(s.to, endpoint.Config{
 		Credentials: creds, Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), Log: s.log,
 	})
-	return err
-}
-
-func (s *settings) sourceConfig(stdin io.Reader) source.Config {
-	cfg := source.Config{Registry: s.elems, Metering: s.meter, ForceDomain: s.domain, Stdin: stdin, Log: s.log}
-	cfg.Live.Promiscuous = s.promisc
-	cfg.Progress = func(st source.Stats) {
-		s.log.Info("progress", "packets", st.Packets, "octets", st.Octets, "records", st.Records, "passes", st.Passes)
+	if err != nil {
+		return &config.UsageError{Err: err} // nothing was looked up or opened yet
 	}
-	return cfg
+	return nil
 }
 
 func (s *settings) exporter() (*export.Exporter, error) {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"log/slog"
+	"syscall"
+	"time"
+
+	"ipfixsuite/collect"
+	"ipfixsuite/transport"
+)
+
+// A teller writes to the log what the collector counted since the last time.
+type teller struct {
+	log       *slog.Logger
+	collector *collect.Collector
+	listeners []transport.Listener
+
+	last    collect.Summary
+	refused uint64
+}
+
+// tell is silent while nothing happens; what was lost makes it a warning.
+func (t *teller) tell() {
+	st := t.collector.Stats()
+	var refused uint64
+	ls := make([]transport.ListenerStats, len(t.listeners))
+	for i, l := range t.listeners {
+		ls[i] = l.Stats()
+		refused += ls[i].SessionsRefused + ls[i].HandshakesFailed + ls[i].HandshakesLimited
+	}
+	now := st.Summary(ls...)
+	before, refusedBefore := t.last, t.refused
+	t.last, t.refused = now, refused
+
+	// What is late or comes after all takes back what counted as lost.
+	lost := int64(now.RecordsLost) - int64(before.RecordsLost)
+	undecodable := int64(now.RecordsUndecodable) - int64(before.RecordsUndecodable)
+	malformed := now.MessagesMalformed - before.MessagesMalformed
+	unwritten := now.RecordsUnwritten - before.RecordsUnwritten
+	drops := now.SocketDrops - before.SocketDrops
+	trouble := lost > 0 || undecodable > 0 || malformed > 0 || unwritten > 0 || drops > 0 || refused > refusedBefore
+	if now.MessagesReceived == before.MessagesReceived && !trouble {
+		return
+	}
+	say := t.log.Info
+	if trouble {
+		say = t.log.Warn
+	}
+	say("stats", "records", now.RecordsReceived-before.RecordsReceived, "records_lost", lost, "records_undecodable", undecodable,
+		"records_unwritten", unwritten, "messages", now.MessagesReceived-before.MessagesReceived, "messages_malformed", malformed,
+		"socket_drops", drops, "refused", refused-refusedBefore, "sessions", st.SessionsOpen, "exporters", st.Exporters)
+}
+
+// summary is what the collector did in all.
+func (t *teller) summary() collect.Summary {
+	ls := make([]transport.ListenerStats, len(t.listeners))
+	for i, l := range t.listeners {
+		ls[i] = l.Stats()
+	}
+	st := t.collector.Stats()
+	sum := st.Summary(ls...)
+	sum.CPUSeconds = cpuSeconds()
+	return sum
+}
+
+// cpuSeconds is what this process has used, user and system.
+func cpuSeconds() float64 {
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
+}
