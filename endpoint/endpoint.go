@@ -39,7 +39,8 @@ type Config struct {
 	// default, negative: never.
 	IdleTimeout time.Duration
 	// DTLS sets what is particular to DTLS; Credentials, ServerName,
-	// IdleTimeout and Log are filled in where it leaves them out.
+	// IdleTimeout and Log are filled in where it leaves them out, Connection
+	// IDs are always offered and granted.
 	DTLS dtls.Config
 	// Log takes what the operator should know; nil: nothing is logged.
 	Log *slog.Logger
@@ -112,6 +113,8 @@ func (cfg Config) dtls(e transport.Endpoint) dtls.Config {
 	if d.Log == nil {
 		d.Log = cfg.Log
 	}
+	// An exporter whose address changes in mid-session (NAT) keeps its session.
+	d.ConnectionID = true
 	d.Scheme = e.Scheme
 	return d
 }
