@@ -11,8 +11,14 @@ import (
 	"ipfixsuite/export"
 )
 
-// tick is how often flows are looked after on an interface without traffic.
-const tick = 500 * time.Millisecond
+const (
+	// tick is how often flows are looked after on an interface without
+	// traffic.
+	tick = 500 * time.Millisecond
+	// drainPause is how long the kernel is waited for at the end: longer than
+	// it holds packets back.
+	drainPause = 200 * time.Millisecond
+)
 
 // iface meters the packets of a network interface until it is stopped. What
 // the Exporter has no room for is dropped and counted: traffic does not wait.
@@ -40,6 +46,7 @@ func (s *iface) Run(ctx context.Context, out *export.Exporter) error {
 		return err
 	}
 	m.drops = func() uint64 { return r.Stats().Drops }
+	s.cfg.Log.Info("metering", "interface", s.name)
 	var now int64
 	for ctx.Err() == nil {
 		// A tick is also how long the end of ctx goes unnoticed.
@@ -52,9 +59,30 @@ func (s *iface) Run(ctx context.Context, out *export.Exporter) error {
 		m.m.Advance(now)
 		m.share(now)
 	}
+	if err == nil {
+		now, err = s.drain(m, r)
+	}
 	m.m.Flush()
 	m.share(now)
 	return over(ctx, err)
+}
+
+// drain meters what the ring holds when the end comes: no packet from before
+// it is missing in the last flow records.
+func (s *iface) drain(m *meter, r *capture.Ring) (int64, error) {
+	end := time.Now()
+	if err := r.SetReadDeadline(end.Add(drainPause)); err != nil {
+		return end.UnixNano(), fmt.Errorf("interface %s: %w", s.name, err)
+	}
+	for {
+		p, err := r.Next()
+		if err != nil || p.Time > end.UnixNano() {
+			return end.UnixNano(), nil
+		}
+		if err := m.packet(p.Time, &p); err != nil {
+			return p.Time, err
+		}
+	}
 }
 
 // untilDeadline meters what comes until the deadline of r, or a share's worth

@@ -106,7 +106,17 @@ func Run(t testing.TB, program string, args ...string) []byte {
 // Try runs a program to its end, for at most a minute.
 func Try(t testing.TB, program string, args ...string) (stdout, stderr []byte, err error) {
 	t.Helper()
+	return TryAs(t, nil, program, args...)
+}
+
+// TryAs is Try as another user; nil is this one.
+func TryAs(t testing.TB, who *syscall.Credential, program string, args ...string) (stdout, stderr []byte, err error) {
+	t.Helper()
 	c := exec.Command(program, args...)
+	if who != nil {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: who}
+		c.Dir = "/" // where anybody may be
+	}
 	var o, e bytes.Buffer
 	c.Stdout, c.Stderr = &o, &e
 	if err := c.Start(); err != nil {
