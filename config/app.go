@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -38,8 +40,14 @@ func NewApp(name, usage string, stdin io.Reader, stdout, stderr io.Writer, comma
 	return app
 }
 
-// Run runs the program and returns its exit code.
+// Run runs the program and returns its exit code. A variable of the
+// environment that is empty counts as not there.
 func Run(ctx context.Context, app *cli.App, args []string) int {
+	for _, kv := range os.Environ() {
+		if name, value, _ := strings.Cut(kv, "="); value == "" && strings.HasPrefix(name, envPrefix) {
+			_ = os.Unsetenv(name) // it is a valid name
+		}
+	}
 	return Report(app.ErrWriter, app.Name, app.RunContext(ctx, args))
 }
 

@@ -13,10 +13,12 @@ const (
 	commonHeading   = "Settings, log and counters:"
 )
 
+const envPrefix = "IPFIX_"
+
 // Env is the environment variable that mirrors a flag: IPFIX_ and the flag's
 // name in capitals.
 func Env(flag string) []string {
-	return []string{"IPFIX_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+	return []string{envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
 }
 
 // Common are the flags both programs have: configuration, logs, counters.

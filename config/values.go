@@ -15,8 +15,8 @@ import (
 // value only: white space parts several there.
 func Values(c *cli.Context, name string) []string {
 	values := c.StringSlice(name)
-	if len(values) == 1 && values[0] == os.Getenv(Env(name)[0]) {
-		return strings.Fields(values[0])
+	if env := os.Getenv(Env(name)[0]); env != "" && len(values) == 1 && values[0] == env {
+		return strings.Fields(env)
 	}
 	return values
 }

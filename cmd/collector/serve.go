@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -203,11 +205,22 @@ func (s *server) run(ctx context.Context) (*collect.Summary, error) {
 	for i, l := range listeners {
 		st := l.Stats()
 		s.log.Info("closed", "endpoint", s.endpoints[i].String(), "sessions", st.SessionsOpened, "refused", st.SessionsRefused,
-			"handshakes_failed", st.HandshakesFailed, "socket_drops", st.SocketDrops, "dropped", fmt.Sprint(st.Dropped))
+			"handshakes_failed", st.HandshakesFailed, "socket_drops", st.SocketDrops, "dropped", reasons(st.Dropped))
 	}
 	s.log.Info("done", "records_received", sum.RecordsReceived, "records_written", sum.RecordsWritten,
 		"records_lost", sum.RecordsLost, "records_undecodable", sum.RecordsUndecodable, "messages_malformed", sum.MessagesMalformed)
 	return &sum, err
+}
+
+// reasons shows what was dropped, and why; what never happened is left out.
+func reasons(dropped map[string]uint64) string {
+	var all []string
+	for _, why := range slices.Sorted(maps.Keys(dropped)) {
+		if n := dropped[why]; n > 0 {
+			all = append(all, fmt.Sprintf("%s:%d", why, n))
+		}
+	}
+	return strings.Join(all, " ")
 }
 
 func (s *server) bind() ([]transport.Listener, error) {

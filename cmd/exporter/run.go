@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -63,6 +64,7 @@ func runAction(c *cli.Context) error {
 // pump runs the source until it ends or ctx does, then drains the exporter.
 // The exporter itself outlives ctx: what was read is still sent.
 func (s *settings) pump(ctx context.Context, exp *export.Exporter, src source.Source) error {
+	s.log.Info("exporting", "source", s.source, "to", s.to.String())
 	tell := &teller{log: s.log, exporter: exp, source: src}
 	defer tell.done()
 	defer config.Every(s.every, tell.tell)()
@@ -83,16 +85,30 @@ func (s *settings) pump(ctx context.Context, exp *export.Exporter, src source.So
 		err = s.sourceError(err)
 	case err = <-ended: // gave up: the source must not wait for room for ever
 		stopRead()
-		return errors.Join(err, s.sourceError(<-finished))
+		return errors.Join(s.exportError(err, exp), s.sourceError(<-finished))
 	}
 	closing, cancel := drainTime(ctx)
 	defer cancel()
 	if cerr := exp.Close(closing); cerr != nil {
-		return errors.Join(err, cerr) // it is what Run returns
+		return errors.Join(err, s.exportError(cerr, exp)) // it is what Run returns
 	}
-	err = errors.Join(err, <-ended)
+	err = errors.Join(err, s.exportError(<-ended, exp))
 	if err == nil && ctx.Err() == nil {
 		err = s.shortfall(exp, src)
+	}
+	return err
+}
+
+// exportError names the collector, and what to look at if it never answered.
+func (s *settings) exportError(err error, exp *export.Exporter) error {
+	if err == nil {
+		return nil
+	}
+	if to := s.to.String(); !strings.Contains(err.Error(), to) {
+		err = fmt.Errorf("--to %s: %w", to, err)
+	}
+	if exp.Summary().SessionsOpened == 0 {
+		err = config.WithHint("does a collector listen there, does a firewall let both ways through, and do both ends trust each other?", err)
 	}
 	return err
 }

@@ -1,0 +1,13 @@
+package main
+
+import (
+	"testing"
+
+	"ipfixsuite/test/script"
+)
+
+func TestMain(m *testing.M) { script.Main(m, "collector", main) }
+
+// TestScripts runs testdata/script; package script says which commands these
+// files have.
+func TestScripts(t *testing.T) { script.Run(t, "exporter") }
