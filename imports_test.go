@@ -26,6 +26,7 @@ var may = map[string][]string{
 	"pki":                   {},
 	"capture":               {},
 	"metering":              {"ie", "ipfix"},
+	"rotation":              {},
 	"record":                {"ie", "ipfix"},
 	"ipfixfile":             {"ipfix"},
 	"sink/jsonl":            {"record", "ie", "ipfix"},
@@ -33,13 +34,13 @@ var may = map[string][]string{
 	"netflow":               {"ie", "ipfix"},
 	"decode":                {"ie", "ipfix", "record", "netflow", "ipfixfile", "capture", "collect", "templates", "metering"},
 	"collect":               {"ie", "ipfix", "record", "templates", "transport"},
-	"export":                {"ie", "ipfix", "templates", "transport"},
+	"export":                {"ie", "ipfix", "templates", "transport", "rotation", "heartbeat"},
 	"export/source":         {"ie", "ipfix", "export", "capture", "metering", "record", "ipfixfile"},
 	"config":                {"ie", "transport/credentials"},
 }
 
 // pure packages are driven step by step: no socket, no goroutine, no clock.
-var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record"}
+var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record", "rotation"}
 
 func TestImportDirections(t *testing.T) {
 	const module = "ipfixsuite/"
