@@ -1,13 +1,15 @@
-// Package heartbeat implements the message of the TLS and DTLS heartbeat
-// protocol (RFC 6520, Section 4) and the rules about its form.
+// Package heartbeat implements the TLS and DTLS heartbeat protocol (RFC 6520):
+// the message, the timer that spaces a request's transmissions, and the machine
+// that judges by the answers whether a session's peer lives.
 //
 //	+------+----------------+-----------------+----------------------+
 //	| type | payload length | payload         | padding, 16 or more  |
 //	| 1    | 2              | payload length  | random               |
 //	+------+----------------+-----------------+----------------------+
 //
-// It is pure: the padding's randomness is passed in, when to send and when to
-// give up is the session's business.
+// It is pure: time and randomness are passed in, what the machines ask for is
+// done by the owner of the session. That a request is never sent to a peer that
+// does not take any, nor during a handshake, is the session's business.
 package heartbeat
 
 import (
