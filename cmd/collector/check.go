@@ -24,7 +24,7 @@ Example:
 				return err
 			}
 			for _, sink := range s.sinks {
-				if err := writableSink(sink); err != nil {
+				if err := sinkError(sink, writableSink(sink)); err != nil {
 					return err
 				}
 			}

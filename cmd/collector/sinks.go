@@ -59,7 +59,7 @@ func writableSink(spec string) error {
 		case errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at:
 			continue
 		}
-		return sinkError(spec, err)
+		return err
 	}
 }
 

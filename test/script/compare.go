@@ -31,8 +31,11 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// read is what all files that match a pattern hold.
+// read is what all files that match a pattern hold, or stdout or stderr.
 func read(ts *testscript.TestScript, pattern string) ([]byte, error) {
+	if pattern == "stdout" || pattern == "stderr" {
+		return []byte(ts.ReadFile(pattern)), nil
+	}
 	names, err := filepath.Glob(ts.MkAbs(pattern))
 	if err != nil {
 		return nil, err
