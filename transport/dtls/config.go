@@ -68,9 +68,11 @@ type Config struct {
 
 	// HandshakeTimeout bounds a whole handshake.
 	HandshakeTimeout time.Duration
-	// Retransmit is a handshake's and a probe's first retransmission interval;
-	// it doubles.
+	// Retransmit is a handshake's first retransmission interval; it doubles.
 	Retransmit time.Duration
+	// Probe spaces the transmissions of a Dialer's heartbeat requests. Reliable
+	// is taken from the carrier.
+	Probe heartbeat.TimerConfig
 	// Heartbeat says what is offered of RFC 6520.
 	Heartbeat HeartbeatPolicy
 	// ConnectionID offers (Dialer) or grants (Listener) a Connection ID to

@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
 
+	"ipfixsuite/heartbeat"
 	"ipfixsuite/transport"
 )
 
@@ -89,12 +91,18 @@ func (d *Dialer) handshake(ctx context.Context, cfg Config, conn transport.Datag
 			Identity: t.identity, Remote: peer, Local: conn.LocalAddr(), Scheme: cfg.Scheme,
 			Resumed: t.resumed, Session: newSessionNumber(),
 		},
-		probing: make(chan struct{}, 1), done: make(chan struct{}),
+		probing: make(chan struct{}, 1), timer: newTimer(cfg, d.Carrier), done: make(chan struct{}),
 		stop: stop, reader: r.ended, drops: drops,
 	}
 	s.probing <- struct{}{}
 	r.establish(s, time.Now())
 	return s, nil
+}
+
+// newTimer spaces a session's heartbeat requests.
+func newTimer(cfg Config, carrier transport.Properties) *heartbeat.Timer {
+	cfg.Probe.Reliable = carrier.Reliable
+	return heartbeat.NewTimer(cfg.Probe, mathrand.Float64)
 }
 
 // reader reads a session's carrier: for the shim until the handshake is over,

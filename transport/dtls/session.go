@@ -23,8 +23,6 @@ const (
 	// probeLen is the payload of a probe: random, so that no answer to
 	// another one can be taken for its answer.
 	probeLen = 16
-	// maxRetransmit caps the doubling of intervals (RFC 6347, Section 4.2.4.1).
-	maxRetransmit = 60 * time.Second
 )
 
 // session is the exporter's end; it implements transport.Session. Its reader
@@ -42,8 +40,9 @@ type session struct {
 	batch []transport.Datagram
 
 	// probing holds a token while no probe is under way: RFC 6520 allows one
-	// request in flight.
+	// request in flight. Whoever has the token has the timer.
 	probing chan struct{}
+	timer   *heartbeat.Timer
 	pmu     sync.Mutex
 	payload []byte        // awaited
 	answer  chan struct{} // closed when it came
@@ -192,8 +191,8 @@ func (s *session) Err() error {
 	return nil
 }
 
-// Probe implements transport.Session by a heartbeat request, repeated like a
-// handshake message until it is answered or ctx ends (RFC 6520, Section 3).
+// Probe implements transport.Session by a heartbeat request, repeated on an
+// unreliable carrier until it is answered or ctx ends (RFC 6520, Section 3).
 func (s *session) Probe(ctx context.Context) error {
 	// A peer that announced peer_not_allowed_to_send must not be sent any
 	// (RFC 6520, Section 2, MUST).
@@ -220,32 +219,35 @@ func (s *session) Probe(ctx context.Context) error {
 		s.payload, s.answer = nil, nil
 		s.pmu.Unlock()
 	}()
-	for interval, first := s.cfg.Retransmit, true; ; interval, first = min(2*interval, maxRetransmit), false {
-		start := time.Now()
-		if err := s.sendHeartbeat(heartbeat.Message{Type: heartbeat.Request, Payload: payload}); err != nil {
-			if errors.Is(err, transport.ErrClosed) || errors.Is(err, record.ErrExhausted) {
-				return s.sendErr()
-			}
-			s.fails.Add(1) // as if lost: the next one may get through
-		}
-		s.pings.sent.Add(1)
-		timer := time.NewTimer(interval)
+	s.timer.Start(time.Now())
+	defer s.timer.Stop()
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	for {
 		select {
 		case <-answer:
-			timer.Stop()
-			// Which of several requests an answer belongs to is unknown.
-			if first {
-				s.rtt.Store(int64(time.Since(start)))
-			}
+			s.timer.Answered(time.Now())
+			s.rtt.Store(int64(s.timer.RTT()))
 			s.pings.answered.Add(1)
 			return nil
 		case <-s.done:
-			timer.Stop()
 			return s.sendErr()
 		case <-ctx.Done():
-			timer.Stop()
 			return context.Cause(ctx)
-		case <-timer.C:
+		case <-wake.C:
+		}
+		now := time.Now()
+		if s.timer.Due(now) {
+			if err := s.sendHeartbeat(heartbeat.Message{Type: heartbeat.Request, Payload: payload}); err != nil {
+				if errors.Is(err, transport.ErrClosed) || errors.Is(err, record.ErrExhausted) {
+					return s.sendErr()
+				}
+				s.fails.Add(1) // as if lost: the next one may get through
+			}
+			s.pings.sent.Add(1)
+		}
+		if next := s.timer.Next(); !next.IsZero() {
+			wake.Reset(next.Sub(now))
 		}
 	}
 }
