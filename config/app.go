@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -22,10 +23,10 @@ func NewApp(name, usage string, stdin io.Reader, stdout, stderr io.Writer, comma
 		Description:     name + " COMMAND --help tells more, with examples.",
 		// A value may hold commas: certificate names, URLs.
 		DisableSliceFlagSeparator: true,
+		Commands:                  slices.Concat(commands, []*cli.Command{completion(name)}),
 		ExitErrHandler:            func(*cli.Context, error) {},
 		CommandNotFound:           func(*cli.Context, string) {},
 	}
-	app.Commands = append(commands, completion(name))
 	app.Action = func(c *cli.Context) error {
 		if c.Args().Present() {
 			return unknownCommand(name, c.Args().First(), app.Commands)

@@ -15,7 +15,7 @@ import (
 // value only: white space parts several there.
 func Values(c *cli.Context, name string) []string {
 	values := c.StringSlice(name)
-	if env := os.Getenv(Env(name)[0]); env != "" && len(values) == 1 && values[0] == env {
+	if env := strings.TrimSpace(os.Getenv(Env(name)[0])); env != "" && len(values) == 1 && strings.TrimSpace(values[0]) == env {
 		return strings.Fields(env)
 	}
 	return values

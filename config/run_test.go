@@ -1,0 +1,171 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
+)
+
+func TestSummary(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s.json")
+	sum := map[string]int{"records_sent": 3}
+	var out bytes.Buffer
+	for _, p := range []string{"", "-", path, path} {
+		if err := CheckSummary(p); err != nil {
+			t.Error(err)
+		}
+		if err := WriteSummary(&out, p, sum); err != nil {
+			t.Error(err)
+		}
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range [][]byte{out.Bytes(), file} {
+		var got map[string]int
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(sum, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("%d files, not 1", len(left))
+	}
+	for _, p := range []string{dir, filepath.Join(dir, "no", "s.json")} {
+		if err := CheckSummary(p); err == nil {
+			t.Errorf("%s: no error", p)
+		}
+		if err := WriteSummary(&out, p, sum); err == nil || !strings.HasPrefix(err.Error(), "--summary "+p+": ") {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+}
+
+// A device is written to, not replaced by a file.
+func TestSummaryDevice(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "null")
+	if err := os.Symlink("/dev/null", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckSummary(link); err != nil {
+		t.Error(err)
+	}
+	if err := WriteSummary(io.Discard, link, 1); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.Readlink(link); err != nil || got != "/dev/null" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestLogger(t *testing.T) {
+	for _, row := range []struct{ level, format, want string }{
+		{"info", "text", "level=INFO msg=x"},
+		{"WARN", "json", ""},
+		{"debug", "JSON", `"msg":"x"`},
+	} {
+		var b strings.Builder
+		log, err := Logger(&b, row.level, row.format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info("x")
+		if !strings.Contains(b.String(), row.want) || row.want == "" && b.Len() > 0 {
+			t.Errorf("%v: %s", row, b.String())
+		}
+	}
+	for _, bad := range [][2]string{{"loud", "text"}, {"info", "xml"}, {"", "text"}} {
+		if _, err := Logger(io.Discard, bad[0], bad[1]); err == nil {
+			t.Errorf("%v: no error", bad)
+		}
+	}
+}
+
+func TestEvery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		stop := Every(time.Minute, func() { n++ })
+		time.Sleep(5*time.Minute + time.Second)
+		stop()
+		stop()
+		time.Sleep(time.Hour)
+		if n != 5 {
+			t.Errorf("%d calls, not 5", n)
+		}
+		Every(0, func() { t.Error("called") })()
+	})
+}
+
+// The first SIGTERM ends the context, SIGHUP only is told. That the second
+// ends the process, the scripts of the programs show.
+func TestSignals(t *testing.T) {
+	var lines atomic.Int32
+	told := make(chan string, 8)
+	log := slog.New(slog.NewTextHandler(writer(func(b []byte) { lines.Add(1); told <- string(b) }), nil))
+	ctx, stop := Signals(t.Context(), log)
+	defer stop()
+	kill := func(s syscall.Signal) string {
+		if err := syscall.Kill(os.Getpid(), s); err != nil {
+			t.Fatal(err)
+		}
+		return <-told
+	}
+	if got := kill(syscall.SIGHUP); !strings.Contains(got, "reload is not available") || ctx.Err() != nil {
+		t.Errorf("%s, %v", got, ctx.Err())
+	}
+	if got := kill(syscall.SIGTERM); !strings.Contains(got, "signal=SIGTERM") {
+		t.Error(got)
+	}
+	<-ctx.Done()
+	stop()
+}
+
+type writer func(b []byte)
+
+func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
+
+func TestComplete(t *testing.T) {
+	app := NewApp("prog", "", nil, io.Discard, io.Discard,
+		&cli.Command{Name: "serve", Flags: append(Common(), Security()...)},
+		&cli.Command{Name: "pki", Subcommands: []*cli.Command{{Name: "init"}, {Name: "issue"}}})
+	for _, row := range []struct {
+		words []string
+		want  []string
+	}{
+		{nil, nil},
+		{[]string{""}, []string{"completion", "pki", "serve"}},
+		{[]string{"p"}, []string{"pki"}},
+		{[]string{"pki", "i"}, []string{"init", "issue"}},
+		{[]string{"serve", "--log"}, []string{"--log-format", "--log-level"}},
+		{[]string{"serve", "--log-level", ""}, []string{"debug", "error", "info", "warn"}},
+		{[]string{"serve", "--log-level", "info", "--log"}, []string{"--log-format"}},
+		{[]string{"serve", "--insecure", ""}, []string{}},
+		{[]string{"serve", "--summary", ""}, []string{}},
+		{[]string{"serve", "--he"}, []string{"--help"}},
+		{[]string{"unknown", "--x"}, []string{}},
+	} {
+		got := complete(app, row.words)
+		if len(got) == 0 && len(row.want) == 0 {
+			continue
+		}
+		if diff := cmp.Diff(row.want, got); diff != "" {
+			t.Errorf("%q: %s", row.words, diff)
+		}
+	}
+}
