@@ -64,7 +64,7 @@ func environment(ts *testscript.TestScript) []string {
 		}
 	}
 	env = append(env, "PATH="+ts.Getenv("PATH"))
-	for _, k := range []string{"DATA", "PKI", "IPFIX_LISTEN", "IPFIX_SINK"} {
+	for _, k := range []string{"DATA", "PKI", "GORACE"} {
 		env = append(env, k+"="+ts.Getenv(k))
 	}
 	return env

@@ -63,6 +63,7 @@ func Run(t *testing.T, programs ...string) {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("DATA", data)
 			e.Setenv("PKI", certs)
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each program's end takes a second
 			e.Defer(func() { running.end(e.WorkDir) })
 			return nil
 		},
