@@ -8,11 +8,12 @@ SHELL := bash
 
 export CGO_ENABLED ?= 0
 GOLANGCI_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.1.4
 TOOLS := $(CURDIR)/.cache/bin
 FUZZTIME ?= 20s
 CROSS := linux/arm64 linux/arm linux/mips linux/mipsle
 
-.PHONY: help build run test lint fuzz cross bench ci clean
+.PHONY: help build run test lint vuln fuzz cross bench ci clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +37,10 @@ lint: ## gofmt, go vet, golangci-lint
 	go mod tidy -diff
 	cd test/bench && go mod tidy -diff
 
+vuln: ## known vulnerabilities, where their database can be reached
+	@test -x $(TOOLS)/govulncheck || GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@$(TOOLS)/govulncheck ./cmd/... || { [ $$? != 3 ] && echo "vuln: the database could not be reached: not checked"; }
+
 fuzz: ## FUZZTIME (20s) for every fuzz target
 	test/setup/fuzz $(FUZZTIME)
 
@@ -49,7 +54,7 @@ bench: build ## the figures of BENCHMARKS.md, side by side with peers
 	test/setup/tools bench
 	test/bench/run
 
-ci: lint cross test fuzz run ## what decides a landing
+ci: lint vuln cross test fuzz run ## what decides a landing
 
 clean: ## remove what was built
 	rm -rf bin run .cache
