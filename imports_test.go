@@ -37,6 +37,7 @@ var may = map[string][]string{
 	"export":                {"ie", "ipfix", "templates", "transport", "rotation", "heartbeat"},
 	"export/source":         {"ie", "ipfix", "export", "capture", "metering", "record", "ipfixfile"},
 	"config":                {"ie", "transport/credentials"},
+	"state":                 {},
 }
 
 // pure packages are driven step by step: no socket, no goroutine, no clock.

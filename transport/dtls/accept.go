@@ -25,7 +25,7 @@ func (l *listener) hello(ctx context.Context, p *peer, d *transport.Datagram, no
 		return
 	}
 	f, h, ok := clientHello(rec)
-	if !ok {
+	if !ok || l.closing {
 		// A hello in fragments cannot be answered without state.
 		l.drops.add(dropHello)
 		return

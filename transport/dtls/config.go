@@ -90,6 +90,9 @@ type Config struct {
 	SessionTTL time.Duration
 	// MaxStored bounds the sessions a Listener keeps for resumption.
 	MaxStored int
+	// Sessions are those a Listener can resume; nil: its own, bounded by
+	// SessionTTL and MaxStored, which otherwise are those of Sessions.
+	Sessions *Sessions
 
 	// IdleTimeout ends a Listener's session that brought no authentic record
 	// for so long.

@@ -22,6 +22,7 @@ type inbound struct {
 	random   [32]byte
 	id       []byte // of the resumable session
 	heard    time.Time
+	over     bool // its Receiver was told
 
 	// waiting are the payloads of requests whose barrier is not done, under
 	// association.wmu.
@@ -113,9 +114,11 @@ func (s *inbound) waited(payload []byte) {
 // end closes a session and tells its Receiver. A close_notify of the peer is
 // answered by one (RFC 5246, Section 7.2.1).
 func (l *listener) end(s *inbound, reason error) {
-	if !s.close(alertWarning, alertCloseNotify) {
+	if s.over {
 		return
 	}
+	s.over = true
+	s.close(alertWarning, alertCloseNotify)
 	if p := l.peers[s.remote]; p != nil && p.session == s {
 		p.session = nil
 		l.forget(p)

@@ -32,6 +32,8 @@ type sessionCache struct {
 	ttl   time.Duration
 	byKey map[string]*list.Element
 	order *list.List // of cacheEntry, the oldest first
+
+	changes uint64 // so many times it was
 }
 
 type cacheEntry struct {
@@ -59,8 +61,18 @@ func (c *sessionCache) get(key string, now time.Time) (stored, bool) {
 }
 
 func (c *sessionCache) put(key string, s stored, now time.Time) {
+	s.expires = now.Add(c.ttl)
+	c.putUntil(key, s, now)
+}
+
+// putUntil keeps a session until its own end, at most for the time of a new
+// one.
+func (c *sessionCache) putUntil(key string, s stored, now time.Time) {
 	if c.max <= 0 || c.ttl <= 0 {
 		return
+	}
+	if latest := now.Add(c.ttl); s.expires.After(latest) {
+		s.expires = latest
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,8 +82,8 @@ func (c *sessionCache) put(key string, s stored, now time.Time) {
 	for c.order.Len() >= c.max {
 		c.remove(c.order.Front())
 	}
-	s.expires = now.Add(c.ttl)
 	c.byKey[key] = c.order.PushBack(cacheEntry{key, s})
+	c.changes++
 }
 
 // del forgets a session, but only if it is the one of this id: a newer one
@@ -87,6 +99,7 @@ func (c *sessionCache) del(key string, id []byte) {
 func (c *sessionCache) remove(e *list.Element) {
 	entry := c.order.Remove(e).(cacheEntry)
 	delete(c.byKey, entry.key)
+	c.changes++
 }
 
 func (c *sessionCache) len() int {
