@@ -2,107 +2,6 @@ package heartbeat
 
 import "time"
 
-// State is what is believed of a session's peer.
-type State uint8
-
-const (
-	// Alive: it answered, and nothing is overdue.
-	Alive State = iota
-	// Suspect: an answer is overdue; a parallel handshake is asked for.
-	Suspect
-	// Dead is final: this session is to be given up, what it does not confirm
-	// sent again elsewhere.
-	Dead
-)
-
-// Cause says why a peer is Dead.
-type Cause uint8
-
-const (
-	NoCause Cause = iota
-	// Silent: it answered neither requests nor a handshake in time.
-	Silent
-	// Stalled: handshakes succeed but requests stay unanswered. A collector
-	// whose sinks do not write looks like this.
-	Stalled
-)
-
-// Action is what the owner of a session is to do.
-type Action uint8
-
-const (
-	None Action = iota
-	// Probe: send a request, and repeat it as a Timer says until Answered.
-	Probe
-	// Handshake: open a session beside this one and report by SecondOpinion.
-	Handshake
-)
-
-// Defaults of LivenessConfig.
-const (
-	DefaultInterval       = time.Second
-	DefaultWindow         = 2 * time.Second
-	DefaultStallAfter     = 30 * time.Second
-	DefaultHandshakeEvery = 30 * time.Second
-	DefaultHandshakeLimit = 15 * time.Second
-)
-
-const (
-	// slack is what the owner's loop may take to do what is due.
-	slack = 100 * time.Millisecond
-	// minWindow: nobody is called dead sooner, however it is configured.
-	minWindow = 500 * time.Millisecond
-	// minSuspicion: nobody is suspected sooner.
-	minSuspicion = 400 * time.Millisecond
-	// retryHandshake and maxHandshakeBackoff space the handshakes that
-	// suspicion and hints ask for.
-	retryHandshake      = time.Second
-	maxHandshakeBackoff = time.Minute
-	// maxConfirm ends the doubling of the time between handshakes that tell a
-	// stalled peer from one that died meanwhile; it begins with
-	// retryHandshake.
-	maxConfirm = 4 * time.Second
-	// hintEvery bounds the requests sent because of hints, which are forged
-	// easily.
-	hintEvery = 200 * time.Millisecond
-)
-
-// LivenessConfig says how soon a peer is asked and judged. The zero value of
-// each field stands for its default.
-type LivenessConfig struct {
-	// Interval is the time between the beginnings of two requests; default
-	// 1 s (RFC 6520, Section 5.2, asks for 1 s to minutes).
-	Interval time.Duration
-	// DeadAfter is the time within which a peer's death is known, whenever it
-	// dies; default Interval plus 2 s. A request may stay unanswered for
-	// DeadAfter - Interval, but never less than 0.5 s.
-	DeadAfter time.Duration
-	// StallAfter is how long requests may stay unanswered while handshakes
-	// succeed; default 30 s.
-	StallAfter time.Duration
-
-	// Mute says that the peer answers no requests: handshakes are the probes.
-	Mute bool
-	// HandshakeEvery is the time between the handshakes of a Mute peer;
-	// default 30 s. HandshakeLimit is how long one may take; default 15 s,
-	// and DeadAfter after a hint. The sum bounds the time to detect death.
-	HandshakeEvery, HandshakeLimit time.Duration
-}
-
-func (c LivenessConfig) withDefaults() LivenessConfig {
-	setDefault(&c.Interval, DefaultInterval)
-	setDefault(&c.DeadAfter, c.Interval+DefaultWindow)
-	setDefault(&c.StallAfter, DefaultStallAfter)
-	setDefault(&c.HandshakeEvery, DefaultHandshakeEvery)
-	setDefault(&c.HandshakeLimit, DefaultHandshakeLimit)
-	return c
-}
-
-// window is how long a request may stay unanswered.
-func (c *LivenessConfig) window() time.Duration {
-	return max(c.DeadAfter-c.Interval-slack, minWindow)
-}
-
 // Liveness decides whether the peer of one session lives.
 //
 // A peer is Suspect when an answer takes far longer than answers do; then a
@@ -111,6 +10,9 @@ func (c *LivenessConfig) window() time.Duration {
 // handshake succeeded meanwhile. If one did, the peer's process lives and
 // something holds its answers back: it stays Suspect, and Dead follows when
 // that lasts for StallAfter, or when a later handshake fails.
+//
+// A Mute peer is asked by handshakes alone; it is Dead when they have failed
+// for their limit. Hints shorten that, they decide nothing.
 //
 // The owner calls Advance when Next is due and does what it says.
 type Liveness struct {
@@ -128,7 +30,8 @@ type Liveness struct {
 
 	dialAt   time.Time // the next handshake, zero: none wanted
 	dialed   time.Time // the one under way, zero: none
-	limit    time.Duration
+	failing  time.Time // Mute: since when handshakes fail, or the first is under way
+	hinted   bool      // Mute: since the last handshake
 	backoff  time.Duration
 	opinion  bool          // a handshake succeeded since asked
 	confirm  time.Duration // to the handshake after that
@@ -142,6 +45,14 @@ func NewLiveness(cfg LivenessConfig, now time.Time, rnd func() float64) *Livenes
 	l.schedule(now)
 	l.plan()
 	return l
+}
+
+// Successor judges the next session with the same peer, and keeps what was
+// learnt of it on this one.
+func (l *Liveness) Successor(now time.Time) *Liveness {
+	n := NewLiveness(l.cfg, now, l.rnd)
+	n.rtt, n.backoff, n.urged = l.rtt, l.backoff, l.urged
+	return n
 }
 
 // State returns what is believed now.
@@ -178,6 +89,9 @@ func (l *Liveness) advance(now time.Time) Action {
 		return Probe
 	case due(l.dialAt, now) && l.dialed.IsZero():
 		l.dialAt, l.dialed, l.lastDial = time.Time{}, now, now
+		if l.failing.IsZero() {
+			l.failing = now
+		}
 		return Handshake
 	}
 	return None
@@ -193,7 +107,7 @@ func (l *Liveness) forgive(now time.Time) {
 	if late <= slack {
 		return
 	}
-	for _, t := range []*time.Time{&l.asked, &l.quiet, &l.dialed} {
+	for _, t := range []*time.Time{&l.asked, &l.quiet, &l.dialed, &l.failing} {
 		if !t.IsZero() {
 			*t = t.Add(late)
 		}
@@ -203,8 +117,7 @@ func (l *Liveness) forgive(now time.Time) {
 // judge raises the state as far as time justifies.
 func (l *Liveness) judge(now time.Time) {
 	if l.cfg.Mute {
-		// The handshake under way is the probe.
-		if !l.dialed.IsZero() && now.Sub(l.dialed) >= l.limit {
+		if !l.failing.IsZero() && now.Sub(l.failing) >= l.cfg.limit(l.hinted) {
 			l.die(Silent)
 		}
 		return
@@ -270,7 +183,7 @@ func (l *Liveness) Answered(now time.Time) {
 	l.backoff = retryHandshake
 	// A pause of a round trip, so that slow answers are not asked for without
 	// end (RFC 6520, Section 5.2, SHOULD).
-	l.askAt = later(at, now.Add(min(l.rtt.Mean(), l.cfg.Interval)))
+	l.askAt = later(at, now.Add(min(l.rtt.Mean(), l.cfg.Interval/2)))
 	l.plan()
 }
 
@@ -288,18 +201,16 @@ func (l *Liveness) Heard(now time.Time) {
 }
 
 // Hint takes a sign that the peer cannot be reached which anybody can forge
-// (ICMP): it is asked at once, nothing more.
+// (ICMP): the peer is asked at once, nothing more.
 func (l *Liveness) Hint(now time.Time) {
 	if l.state == Dead {
 		return
 	}
 	if l.cfg.Mute {
+		l.hinted, l.state = true, Suspect
 		if l.dialed.IsZero() {
 			// Each handshake that disproves a hint doubles the wait.
 			l.dialAt = sooner(l.dialAt, later(now, l.lastDial.Add(l.backoff)))
-			l.limit = l.cfg.DeadAfter
-			l.urged = now
-			l.state = Suspect
 		}
 	} else if l.asked.IsZero() && now.Sub(l.urged) >= hintEvery {
 		l.urged = now
@@ -316,13 +227,17 @@ func (l *Liveness) SecondOpinion(now time.Time, ok bool) {
 	l.dialed = time.Time{}
 	switch {
 	case l.cfg.Mute && ok:
-		if l.state == Suspect {
+		if l.hinted {
 			l.backoff = min(2*l.backoff, maxHandshakeBackoff)
+		} else {
+			l.backoff = retryHandshake
 		}
-		l.state = Alive
+		l.state, l.cfg.Proven, l.hinted = Alive, true, false
+		l.failing = time.Time{}
 		l.schedule(now)
 	case l.cfg.Mute:
-		l.die(Silent)
+		l.state = Suspect
+		l.dialAt = later(now, l.lastDial.Add(l.spread(maxConfirm)))
 	case l.asked.IsZero():
 		// Answered meanwhile.
 	case ok:
@@ -331,7 +246,7 @@ func (l *Liveness) SecondOpinion(now time.Time, ok bool) {
 		l.confirm = min(2*l.confirm, maxConfirm)
 	case l.opinion:
 		l.die(Silent)
-	default:
+	case l.state == Suspect:
 		l.dialAt = now.Add(retryHandshake)
 	}
 	l.plan()
@@ -344,7 +259,7 @@ func (l *Liveness) Silence(now time.Time) {
 	}
 	l.cfg.Mute = true
 	l.asked, l.quiet, l.askAt = time.Time{}, time.Time{}, time.Time{}
-	l.state = Alive
+	l.state, l.opinion, l.failing = Alive, false, l.dialed
 	l.schedule(now)
 	l.plan()
 }
@@ -355,7 +270,6 @@ func (l *Liveness) schedule(now time.Time) {
 		l.askAt = now.Add(l.interval())
 		return
 	}
-	l.limit = l.cfg.HandshakeLimit
 	l.dialAt = now.Add(l.spread(l.cfg.HandshakeEvery))
 }
 
@@ -376,12 +290,14 @@ func (l *Liveness) plan() {
 	if l.asked.IsZero() {
 		at(l.askAt)
 	}
-	if l.dialed.IsZero() {
+	switch {
+	case l.dialed.IsZero():
 		at(l.dialAt)
-	} else if l.cfg.Mute {
-		at(l.dialed.Add(l.limit))
-	} else if l.opinion {
+	case l.opinion:
 		at(l.dialed.Add(l.cfg.window()))
+	}
+	if l.cfg.Mute && !l.failing.IsZero() {
+		at(l.failing.Add(l.cfg.limit(l.hinted)))
 	}
 	if l.asked.IsZero() {
 		return
