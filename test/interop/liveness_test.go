@@ -1,0 +1,201 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"ipfixsuite/endpoint"
+	"ipfixsuite/heartbeat"
+	"ipfixsuite/test/harness"
+	"ipfixsuite/transport"
+	"ipfixsuite/transport/credentials"
+)
+
+// watch is what the owner of a session does with the machine: probes on the
+// session, handshakes beside it.
+type watch struct {
+	session  transport.Session
+	dialer   transport.Dialer
+	busy     bool // messages all the time
+	asked    int
+	opinions []bool
+}
+
+// run drives the machine until ctx ends or the peer is dead, then says when
+// and why it is.
+func (w *watch) run(t *testing.T, ctx context.Context) (time.Time, heartbeat.Cause) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l := heartbeat.NewLiveness(heartbeat.LivenessConfig{}, time.Now(), rand.Float64)
+	answered, opinion := make(chan error, 1), make(chan bool, 1)
+	wake := time.NewTimer(0)
+	message := make([]byte, 900)
+	for {
+		now := time.Now()
+		for a := l.Advance(now); a != heartbeat.None; a = l.Advance(now) {
+			switch a {
+			case heartbeat.Probe:
+				w.asked++
+				go func() { answered <- w.session.Probe(ctx) }() // ctx ends it
+			case heartbeat.Handshake:
+				go func() { // ctx ends it
+					s, err := w.dialer.Dial(ctx)
+					if err == nil {
+						_ = s.Close(ctx)
+					}
+					opinion <- err == nil
+				}()
+			}
+		}
+		if l.State() == heartbeat.Dead {
+			return now, l.Cause()
+		}
+		pause := l.Next().Sub(now)
+		if w.busy {
+			_, _ = w.session.Send(ctx, []transport.Outgoing{{Data: message}}) // as good as lost
+			pause = min(pause, time.Millisecond)
+		}
+		wake.Reset(pause)
+		select {
+		case err := <-answered:
+			if err != nil {
+				t.Fatalf("probe: %v", err)
+			}
+			l.Answered(time.Now())
+		case ok := <-opinion:
+			w.opinions = append(w.opinions, ok)
+			l.SecondOpinion(time.Now(), ok)
+		case <-w.session.Done():
+			t.Fatalf("session ended: %v", w.session.Err())
+		case <-ctx.Done():
+			return time.Time{}, heartbeat.NoCause
+		case <-wake.C:
+		}
+	}
+}
+
+// A collector that stops is known as dead within 3 s, whether it is stopped,
+// killed or somebody else's, and whether there is traffic or none; until then
+// it is taken for alive.
+func TestDeadCollectorIsKnown(t *testing.T) {
+	const limit = 3 * time.Second
+	pki := harness.NewPKI(t, "collector.example", "exporter.example")
+	creds, err := credentials.Load(credentials.Config{
+		CertFile: pki.Cert("exporter.example"), KeyFile: pki.Key("exporter.example"), CAFile: pki.CA(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gnutls := func(t *testing.T) (*harness.Process, string) {
+		port := harness.FreePort(t)
+		p := harness.Start(t, harness.Tool(t, "gnutls-serv"), "--udp", "--heartbeat", "--echo", "-p", strconv.Itoa(port), "--require-client-cert",
+			"--verify-client-cert", "--x509cafile", pki.CA(), "--x509certfile", pki.Cert("collector.example"), "--x509keyfile", pki.Key("collector.example"))
+		p.Wait("listening on IPv4")
+		return p, fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	ours := func(t *testing.T) (*harness.Process, string) {
+		c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + t.TempDir()}, pki.Flags("collector.example")...)...)
+		return c.Process, c.Addr
+	}
+	for _, row := range []struct {
+		name   string
+		start  func(*testing.T) (*harness.Process, string)
+		signal syscall.Signal
+		busy   bool
+	}{
+		{"GnuTLS stopped, idle", gnutls, syscall.SIGSTOP, false},
+		{"GnuTLS stopped, busy", gnutls, syscall.SIGSTOP, true},
+		{"GnuTLS killed, idle", gnutls, syscall.SIGKILL, false},
+		{"collector stopped, busy", ours, syscall.SIGSTOP, true},
+		{"collector killed, busy", ours, syscall.SIGKILL, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var took []time.Duration
+			for i := range 3 {
+				p, addr := row.start(t)
+				e, err := transport.ParseEndpoint("dtls+udp://" + addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, err := endpoint.Dialer(e, endpoint.Config{Credentials: creds, MTU: 1500})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := d.Dial(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				alive := 2*time.Second + time.Duration(i)*350*time.Millisecond
+				var stopped time.Time
+				timer := time.AfterFunc(alive, func() {
+					stopped = time.Now()
+					_ = p.Cmd.Process.Signal(row.signal)
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				w := watch{session: s, dialer: d, busy: row.busy}
+				dead, cause := w.run(t, ctx)
+				cancel()
+				if timer.Stop() || dead.IsZero() || cause != heartbeat.Silent {
+					t.Fatalf("dead %v, cause %v, second opinions %v", dead, cause, w.opinions)
+				}
+				took = append(took, dead.Sub(stopped).Round(time.Millisecond))
+				st := s.Stats()
+				if st.ProbesAnswered == 0 || w.asked < 2 {
+					t.Errorf("stats %+v", st)
+				}
+				_ = s.Close(t.Context())
+				_ = p.Cmd.Process.Kill()
+			}
+			t.Logf("dead after %v", took)
+			if worst := slices.Max(took); worst > limit {
+				t.Errorf("detection took %v", worst)
+			}
+		})
+	}
+}
+
+// A collector that stands still for a second is not given up.
+func TestStandstillIsNoDeath(t *testing.T) {
+	pki := harness.NewPKI(t, "collector.example", "exporter.example")
+	creds, err := credentials.Load(credentials.Config{
+		CertFile: pki.Cert("exporter.example"), KeyFile: pki.Key("exporter.example"), CAFile: pki.CA(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + t.TempDir()}, pki.Flags("collector.example")...)...)
+	e, err := transport.ParseEndpoint("dtls+udp://" + c.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Dialer(e, endpoint.Config{Credentials: creds, MTU: 1500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(t.Context())
+	stop := time.AfterFunc(1500*time.Millisecond, func() { _ = c.Cmd.Process.Signal(syscall.SIGSTOP) })
+	resume := time.AfterFunc(2500*time.Millisecond, func() { _ = c.Cmd.Process.Signal(syscall.SIGCONT) })
+	defer stop.Stop()
+	defer resume.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	defer cancel()
+	w := watch{session: s, dialer: d}
+	if dead, cause := w.run(t, ctx); !dead.IsZero() {
+		t.Errorf("given up: %v", cause)
+	}
+	if st := s.Stats(); st.ProbesAnswered < 4 {
+		t.Errorf("stats %+v", st)
+	}
+}
