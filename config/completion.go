@@ -30,7 +30,15 @@ _%[1]s() {
 if [[ "$funcstack[1]" = "_%[1]s" ]]; then _%[1]s "$@"; else compdef _%[1]s %[1]s; fi
 `
 
-const fishCompletion = `complete -c %[1]s -a '(%[1]s __words (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+const fishCompletion = `function __complete_%[1]s
+  set -l found (%[1]s __words (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)
+  if test -n "$found"
+    printf '%%s\n' $found
+  else
+    __fish_complete_path (commandline -ct)
+  end
+end
+complete -c %[1]s -f -a '(__complete_%[1]s)'
 `
 
 func completion(name string) *cli.Command {
