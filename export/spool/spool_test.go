@@ -1,0 +1,480 @@
+package spool
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
+	"ipfixsuite/ipfixfile"
+)
+
+func TestSpool_OrderTimesDomains(t *testing.T) {
+	s := open(t, t.TempDir(), Config{})
+	a, b := numbered(t, 256, 4), numbered(t, 256, 0)
+	appendAll(t, s, message(a, 1, 0, 3), message(b, 2, 3, 2), message(a, 1, 5, 1))
+	unstamped := message(a, 1, 6, 1)
+	binary.BigEndian.PutUint32(unstamped.Data[4:], 0)
+	appendAll(t, s, unstamped)
+
+	type got struct {
+		Domain, Time uint32
+		Numbers      []uint64
+		Len          int
+	}
+	want := []got{
+		{1, 1_700_000_000, upTo(0, 3), 16 + 4 + 36},
+		{2, 1_700_000_003, upTo(3, 5), 16 + 4 + 16},
+		{1, 1_700_000_005, upTo(5, 6), 16 + 4 + 12},
+		{1, uint32(epoch.Unix()), upTo(6, 7), 16 + 4 + 12},
+	}
+	var have []got
+	var e Entry
+	for s.Next(&e) {
+		h, err := ipfix.ParseHeader(e.Data)
+		if err != nil || h != e.Header || int(h.Length) != len(e.Data) {
+			t.Errorf("header %+v of %+v: %v", e.Header, h, err)
+		}
+		have = append(have, got{h.Domain, h.ExportTime, numbers(t, &e), len(e.Data)})
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Error(diff)
+	}
+	balanced(t, s)
+}
+
+// TestSegment_Octets_RFC5655_8_1_1: the whole file by hand; the checksums are
+// those of Python's hashlib.
+func TestSegment_Octets_RFC5655_8_1_1(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	p := numbered(t, 256, 0)
+	appendAll(t, s, message(p, 9, 1, 1))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"000a0043", "6553f101", "00000000", "00000009", // header: sequence 0
+		"00030012", "ffff00020001", "01070001", "01060010", // options template: scope 263, then 262
+		"0002000c", "01000001", "00010008", // template 256: octetDeltaCount
+		"ffff0015", "00", sum1,
+		"000a0031", "6553f101", "00000001", "00000009", // one record, the checksum, stands before
+		"0100000c", "0000000000000001",
+		"ffff0015", "00", sum2,
+	}, "")
+	b, err := os.ReadFile(filepath.Join(dir, "spool-000000000001-1.ipfix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, hex.EncodeToString(b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+const (
+	sum1 = "22876b8b253da256f982f7af9fcb5bff"
+	sum2 = "5fce964fc882ba310e43f912ae92cc07"
+)
+
+// judge reads a segment as any reader of IPFIX Files would and returns its
+// record numbers.
+func judge(t *testing.T, path string) []uint64 {
+	t.Helper()
+	r, err := ipfixfile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	type key struct {
+		domain uint32
+		id     uint16
+	}
+	known := make(map[key]*ipfix.Template)
+	seq := make(map[uint32]uint32)
+	var list []uint64
+	for {
+		msg, err := r.Next()
+		if err != nil {
+			if r.Stats().Faults > 0 {
+				t.Errorf("%s: %v", path, err)
+			}
+			return list
+		}
+		h, err := ipfix.ParseHeader(msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Sequence != seq[h.Domain] {
+			t.Errorf("sequence %d, want %d", h.Sequence, seq[h.Domain])
+		}
+		sums := 0
+		for set, err := range ipfix.Sets(msg) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if set.ID < 256 {
+				for rec, err := range ipfix.ParseTemplates(set.ID, set.Body) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					k := key{h.Domain, rec.ID}
+					if old := known[k]; old != nil {
+						t.Errorf("template %d defined twice in a segment", rec.ID)
+					}
+					if known[k], err = ipfix.NewTemplate(rec.ID, rec.Scope, rec.Fields, ie.IANA()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				continue
+			}
+			p := known[key{h.Domain, set.ID}]
+			if p == nil {
+				t.Fatalf("%s: data %d before its template", path, set.ID)
+			}
+			var rec ipfix.Records
+			for rec.Reset(p, set.Body); rec.Next(); seq[h.Domain]++ {
+				if p.Scope == 0 {
+					list = append(list, rec.Value(0).Num)
+					continue
+				}
+				sums++
+				zeroed := bytes.Clone(msg)
+				clear(zeroed[len(zeroed)-16:])
+				if want := md5.Sum(zeroed); !bytes.Equal(rec.View(1), want[:]) {
+					t.Errorf("checksum %x, want %x", rec.View(1), want)
+				}
+			}
+		}
+		if sums != 1 {
+			t.Errorf("%d checksums in a message, want 1", sums)
+		}
+	}
+}
+
+func TestSegments_StandAlone_RFC5655_7_2(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{SegmentBytes: minSegmentBytes})
+	a, b := numbered(t, 256, 1000), numbered(t, 257, 1400)
+	for i := range uint64(600) {
+		appendAll(t, s, message(a, 1, 2*i, 1), message(b, uint32(i%3), 2*i+1, 1))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	paths, _ := filepath.Glob(filepath.Join(dir, "spool-*.ipfix"))
+	if len(paths) < 5 {
+		t.Errorf("only %d segments", len(paths))
+	}
+	var list []uint64
+	for _, p := range paths {
+		if info, _ := os.Stat(p); info.Size() > minSegmentBytes {
+			t.Errorf("%s has %d octets", p, info.Size())
+		}
+		list = append(list, judge(t, p)...)
+	}
+	if diff := cmp.Diff(upTo(0, 1200), list); diff != "" {
+		t.Error(diff)
+	}
+	s = open(t, dir, Config{SegmentBytes: minSegmentBytes})
+	if got, _ := drain(t, s); len(got) != 1200 {
+		t.Errorf("%d records replayed", len(got))
+	}
+}
+
+func TestSegment_IpfixDump(t *testing.T) {
+	tool, err := exec.LookPath("ipfixDump")
+	if err != nil {
+		t.Skip("ipfixDump is not installed")
+	}
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	p := numbered(t, 300, 3)
+	appendAll(t, s, message(p, 5, 100, 4), message(p, 5, 104, 2))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), tool, "--in", filepath.Join(dir, "spool-000000000001-6.ipfix")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"messageMD5Checksum", "octetDeltaCount", ": 105", "Data Records"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(strings.ToLower(string(out)), "error") {
+		t.Errorf("ipfixDump complains:\n%s", out)
+	}
+}
+
+func TestSpool_AckSurvivesRestart(t *testing.T) {
+	dir := t.TempDir()
+	p := numbered(t, 256, 0)
+	for _, clean := range []bool{true, false} {
+		s := open(t, dir, Config{})
+		if clean {
+			for i := range uint64(10) {
+				appendAll(t, s, message(p, 1, 10*i, 10))
+			}
+		}
+		var e Entry
+		for range 3 {
+			if !s.Next(&e) {
+				t.Fatal("nothing there")
+			}
+		}
+		if err := s.Ack(e.Pos); err != nil {
+			t.Fatal(err)
+		}
+		s.Next(&e) // handed out, not marked
+		balanced(t, s)
+		if clean {
+			s.Close()
+		} else {
+			s.crash()
+		}
+	}
+	s := open(t, dir, Config{})
+	if n := s.Stats().RecordsRecovered; n != 40 {
+		t.Errorf("%d records recovered, want 40", n)
+	}
+	got, last := drain(t, s)
+	if diff := cmp.Diff(upTo(60, 100), got); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.Ack(last); err != nil {
+		t.Fatal(err)
+	}
+	balanced(t, s)
+	s.Close()
+	if paths, _ := filepath.Glob(filepath.Join(dir, "spool-*")); len(paths) > 0 {
+		t.Errorf("delivered, still there: %v", paths)
+	}
+	// Numbers are not used again, though no segment tells them any more.
+	s = open(t, dir, Config{})
+	appendAll(t, s, message(p, 1, 500, 1))
+	if got, _ := drain(t, s); !cmp.Equal(got, upTo(500, 501)) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestSpool_Rewind(t *testing.T) {
+	s := open(t, t.TempDir(), Config{SegmentBytes: minSegmentBytes})
+	p := numbered(t, 256, 1200)
+	for i := range uint64(600) {
+		appendAll(t, s, message(p, 1, i, 1))
+	}
+	var e Entry
+	for range 100 {
+		s.Next(&e)
+	}
+	if err := s.Ack(e.Pos); err != nil {
+		t.Fatal(err)
+	}
+	for _, further := range []int{50, 400} { // in the same segment, two further
+		for range further {
+			s.Next(&e)
+		}
+		s.Rewind()
+		balanced(t, s)
+	}
+	got, last := drain(t, s)
+	if diff := cmp.Diff(upTo(100, 600), got); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.Ack(last); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Stats(); st.RecordsDelivered != 600 || st.RecordsReplayed != 600+450 || st.RecordsPending != 0 {
+		t.Errorf("%+v", st)
+	}
+	balanced(t, s)
+}
+
+func TestSpool_LimitDropsOldest(t *testing.T) {
+	var told []uint64
+	s := open(t, t.TempDir(), Config{MaxBytes: 2 * minSegmentBytes, SegmentBytes: minSegmentBytes, Dropped: func(e *Entry) { told = append(told, numbers(t, e)...) }})
+	p := numbered(t, 256, 1200)
+	for i := range uint64(300) {
+		appendAll(t, s, message(p, 1, i, 1))
+	}
+	var e Entry
+	for range 10 {
+		s.Next(&e)
+	}
+	for i := uint64(300); i < 2000; i++ {
+		appendAll(t, s, message(p, 1, i, 1))
+		if n := s.Stats().BytesPending; n > 2*minSegmentBytes {
+			t.Fatalf("%d octets", n)
+		}
+	}
+	balanced(t, s)
+	st := s.Stats()
+	if st.RecordsDropped != uint64(len(told)) || st.RecordsPending != 2000-st.RecordsDropped {
+		t.Errorf("%d told, %+v", len(told), st)
+	}
+	// The ten were handed out before their segment went: they may have
+	// arrived, until Rewind says that they have not.
+	if told[0] != 10 || told[len(told)-1] != uint64(len(told))+9 {
+		t.Errorf("dropped %d to %d", told[0], told[len(told)-1])
+	}
+	s.Rewind()
+	if got := s.Stats().RecordsDropped; got != st.RecordsDropped+10 {
+		t.Errorf("%d dropped, want 10 more than %d", got, st.RecordsDropped)
+	}
+	balanced(t, s)
+	got, last := drain(t, s)
+	if diff := cmp.Diff(upTo(uint64(len(told))+10, 2000), got); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.Ack(last); err != nil {
+		t.Fatal(err)
+	}
+	balanced(t, s)
+}
+
+func TestSpool_LimitDropsWhatIsInFlight(t *testing.T) {
+	s := open(t, t.TempDir(), Config{MaxBytes: 2 * minSegmentBytes, SegmentBytes: minSegmentBytes})
+	p := numbered(t, 256, 1200)
+	appendAll(t, s, message(p, 1, 0, 10))
+	var e Entry
+	s.Next(&e)
+	for i := uint64(10); i < 1000; i++ {
+		appendAll(t, s, message(p, 1, i, 1))
+	}
+	if err := s.Ack(e.Pos); err != nil { // it has arrived after all
+		t.Fatal(err)
+	}
+	s.Rewind()
+	balanced(t, s)
+	if st := s.Stats(); st.RecordsDelivered != 10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestSpool_IDsAreOneTemplateInASegment(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	appendAll(t, s,
+		message(numbered(t, 256, 0), 1, 0, 1),
+		message(numbered(t, 256, 0), 1, 1, 1),   // the same shape
+		message(numbered(t, 256, 8), 1, 2, 1),   // another: next segment
+		message(numbered(t, 65535, 8), 1, 3, 1), // where the checksum's was
+		message(numbered(t, 65534, 8), 1, 4, 1),
+	)
+	if got, _ := drain(t, s); !cmp.Equal(got, upTo(0, 5)) {
+		t.Errorf("got %v", got)
+	}
+	s.Close()
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.ipfix"))
+	if len(paths) != 4 {
+		t.Errorf("segments %v", paths)
+	}
+	for _, p := range paths {
+		judge(t, p)
+	}
+}
+
+func TestSpool_LongMessagesAreSplit_RFC5655_7_3_1(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	p := numbered(t, 256, 0)
+	long := message(p, 1, 0, (65535-20)/8)
+	exact := message(p, 1, 10_000, (65535-20-21)/8)
+	appendAll(t, s, long, exact)
+	got, _ := drain(t, s)
+	if len(got) != long.records(t)+exact.records(t) {
+		t.Errorf("%d records", len(got))
+	}
+	s.Close()
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.ipfix"))
+	if diff := cmp.Diff(got, judge(t, paths[0])); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func (m Message) records(t *testing.T) int {
+	n, err := count(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestSpool_Lock(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	if _, err := Open(dir, Config{}); !errors.Is(err, ErrLocked) {
+		t.Errorf("second Open: %v", err)
+	}
+	s.Close()
+	open(t, dir, Config{})
+}
+
+func TestAppend_Refuses(t *testing.T) {
+	s := open(t, t.TempDir(), Config{})
+	p := numbered(t, 256, 0)
+	m := message(p, 1, 0, 1)
+	for name, bad := range map[string]Message{
+		"nothing":     {},
+		"no template": {Data: m.Data},
+		"cut":         {Data: m.Data[:len(m.Data)-1], Templates: m.Templates},
+		"two":         {Data: append(bytes.Clone(m.Data), m.Data...), Templates: m.Templates},
+	} {
+		if err := s.Append(bad); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if err := s.Append(Message{Data: m.Data[:16]}); err == nil {
+		t.Error("header that claims more: taken")
+	}
+	if st := s.Stats(); st.RecordsSpooled != 0 || st.WriteErrors != 0 {
+		t.Errorf("%+v", st)
+	}
+	s.Close()
+	if err := s.Append(m); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestSync_Interval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, t.TempDir(), Config{SyncEvery: time.Second})
+		appendAll(t, s, message(numbered(t, 256, 0), 1, 0, 1))
+		if !s.w.dirty {
+			t.Error("synced at once")
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.w.dirty {
+			t.Error("not synced")
+		}
+	})
+}
+
+func TestParseSync(t *testing.T) {
+	for in, want := range map[string]Sync{"never": SyncNever, "always": SyncAlways, "": SyncInterval, "200ms": SyncInterval} {
+		if got, _, err := ParseSync(in); got != want || err != nil {
+			t.Errorf("%q: %v %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"often", "-1s", "0"} {
+		if _, _, err := ParseSync(in); err == nil {
+			t.Errorf("%q: accepted", in)
+		}
+	}
+}
