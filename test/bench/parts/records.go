@@ -14,7 +14,6 @@ import (
 // A contender does one operation; they take turns.
 type contender struct {
 	name string
-	size int
 	op   func() error
 	best float64 // ns an operation, in the best turn
 }

@@ -1,19 +1,22 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 )
 
 // outcome is one run of one receiver.
 type outcome struct {
-	cpu      float64 // seconds per million records
-	sent     int
-	written  int
-	late     time.Duration // of the sender, at its end
-	duration time.Duration
+	cpu     float64 // seconds per million records
+	sent    int
+	written int
+	octets  int64         // of the files
+	late    time.Duration // of the sender, at its end
 }
 
 func (o outcome) lost() int { return o.sent - o.written }
@@ -43,18 +46,19 @@ func (b *bench) once(r receiver, runs bool, rate float64, records int) (o outcom
 	if err != nil {
 		return o, err
 	}
-	begin := time.Now()
+	stop, swept := make(chan struct{}), make(chan error, 1)
+	go func() { swept <- p.sweep(stop) }() // ended by stop
 	err = onCPU(b.senderCPU, func() error {
 		var err error
 		o.sent, o.late, err = b.traffic.run(s, rate, records)
 		return err
 	})
-	o.duration = time.Since(begin)
-	if err != nil {
-		return o, fmt.Errorf("sender: %w", err)
+	if err == nil {
+		err = p.drained()
 	}
-	if err := p.drained(); err != nil {
-		return o, err
+	close(stop)
+	if err := errors.Join(err, <-swept); err != nil {
+		return o, fmt.Errorf("sender: %w", err)
 	}
 	_ = s.close()
 	cpu, err := p.stop()
@@ -65,6 +69,7 @@ func (b *bench) once(r receiver, runs bool, rate float64, records int) (o outcom
 	if o.written, err = p.count(); err != nil {
 		return o, err
 	}
+	o.octets = p.octets
 	o.cpu = cpu.Seconds() / float64(o.sent) * 1e6
 	return o, nil
 }
@@ -76,6 +81,7 @@ const (
 	dtlsJSON   = "ours, dtls+udp to json files"
 	nfcapdOff  = "nfcapd, udp"
 	nfcapdLZ4  = "nfcapd -y (LZ4), udp"
+	writing    = "dd: writing alone, as many octets as the JSON lines"
 	singleMode = "one datagram a call"
 	runsMode   = "runs (UDP_SEGMENT)"
 )
@@ -115,20 +121,27 @@ func (b *bench) collectors() error {
 				fmt.Fprintf(b.stderr, "%s, %s: %.3f s/M, %d of %d lost, sender late %v\n", mode, r.name, o.cpu, o.lost(), o.sent, o.late)
 				results[mode][r.name] = append(results[mode][r.name], o)
 			}
+			// What it takes to write as many octets as the JSON lines have.
+			o, err := b.writing(last(results[mode][udpJSON]))
+			if err != nil {
+				return err
+			}
+			results[mode][writing] = append(results[mode][writing], o)
 		}
 	}
 	fmt.Fprintf(b.stdout, "T20 in messages of %d octets over loopback, %.0f records/s, %d rounds of %d records; receiver held to one processor.\n\n",
 		messageSize, b.rate, b.rounds, b.records)
 	for _, mode := range []string{singleMode, runsMode} {
-		fmt.Fprintf(b.stdout, "| sender: %s | CPU-s/M records, median (least) | x nfcapd | lost |\n|---|---:|---:|---:|\n", mode)
-		for _, r := range all {
-			os := results[mode][r.name]
+		fmt.Fprintf(b.stdout, "| sender: %s | CPU-s/M records, median (least) | x nfcapd | octets written a record | lost |\n|---|---:|---:|---:|---:|\n", mode)
+		for _, name := range append(names(all), writing) {
+			os := results[mode][name]
 			lost := 0
 			for _, o := range os {
 				lost += o.lost()
 			}
 			m, least := spread(os)
-			fmt.Fprintf(b.stdout, "| %s | %.3f (%.3f) | %s | %d |\n", r.name, m, least, ratio(os, results[mode][nfcapdOff]), lost)
+			o := last(os)
+			fmt.Fprintf(b.stdout, "| %s | %.3f (%.3f) | %s | %.0f | %d |\n", name, m, least, ratio(os, results[mode][nfcapdOff]), float64(o.octets)/float64(o.written), lost)
 		}
 		fmt.Fprintln(b.stdout)
 	}
@@ -143,6 +156,42 @@ func (b *bench) collectors() error {
 	}
 	fmt.Fprintln(b.stdout)
 	return nil
+}
+
+// writing measures how long dd takes for as many octets as o wrote, in files
+// that are removed as early.
+func (b *bench) writing(o outcome) (outcome, error) {
+	const block, file = 128 << 10, 256 << 20
+	dir, err := os.MkdirTemp(b.scratch, "ipfix-bench-")
+	if err != nil {
+		return o, err
+	}
+	defer os.RemoveAll(dir)
+	var cpu time.Duration
+	for left := o.octets; left > 0; left -= file {
+		name := filepath.Join(dir, "out")
+		t, err := b.cpuOf([]string{"dd", "if=/dev/zero", "of=" + name, "bs=" + strconv.Itoa(block),
+			"count=" + strconv.FormatInt(min(left, file)/block, 10), "status=none"})
+		if err != nil {
+			return o, err
+		}
+		cpu += t
+		if err := os.Remove(name); err != nil {
+			return o, err
+		}
+	}
+	o.sent = o.written
+	o.cpu = cpu.Seconds() / float64(o.sent) * 1e6
+	return o, nil
+}
+
+func last(os []outcome) outcome { return os[len(os)-1] }
+
+func names(rs []receiver) (ns []string) {
+	for _, r := range rs {
+		ns = append(ns, r.name)
+	}
+	return ns
 }
 
 // ratios are those of the rounds in which neither lost anything.
@@ -187,12 +236,6 @@ func (b *bench) loss() error {
 	const rate, seconds = 1.5e6, 10
 	fmt.Fprintf(b.stdout, "| %.1f M records/s for %d s, %s, one processor | sent | lost | CPU-s/M records | sender late |\n|---|---:|---:|---:|---:|\n", rate/1e6, seconds, singleMode)
 	for _, r := range []receiver{ours(udpIPFIX, "udp", "ipfix"), nfcapd(nfcapdOff), ours(udpJSON, "udp", "json"), nfcapd(nfcapdLZ4, "-y")} {
-		// JSON takes some 600 octets a record.
-		need := uint64(rate * seconds * 700)
-		if free := freeSpace(b.scratch); free < need {
-			fmt.Fprintf(b.stdout, "| %s | left out: %s has %d MiB free, %d are needed | | | |\n", r.name, b.scratch, free>>20, need>>20)
-			continue
-		}
 		o, err := b.once(r, false, rate, rate*seconds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)

@@ -17,7 +17,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 
 	"ipfixsuite/transport/credentials"
 )
@@ -174,13 +173,4 @@ func (p pki) remove() error {
 		return nil
 	}
 	return os.RemoveAll(string(p))
-}
-
-// freeSpace is what a folder's file system has left, in octets.
-func freeSpace(dir string) uint64 {
-	var s syscall.Statfs_t
-	if syscall.Statfs(dir, &s) != nil {
-		return 0
-	}
-	return s.Bavail * uint64(s.Bsize)
 }
