@@ -453,14 +453,17 @@ func TestSync_Interval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, t.TempDir(), Config{SyncEvery: time.Second})
 		appendAll(t, s, message(numbered(t, 256, 0), 1, 0, 1))
-		if !s.w.dirty {
+		dirty := func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.w.dirty
+		}
+		if !dirty() {
 			t.Error("synced at once")
 		}
 		time.Sleep(time.Second + time.Millisecond)
 		synctest.Wait()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.w.dirty {
+		if dirty() {
 			t.Error("not synced")
 		}
 	})
