@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/ie"
@@ -43,6 +44,9 @@ type Config struct {
 	TotalLimits      templates.Limits // of all sessions
 	MaxExporters     int              // 0: DefaultMaxExporters
 	FlushInterval    time.Duration    // 0: DefaultFlushInterval
+	// SaveTemplates: AppendTemplates will be asked for. Without it the
+	// Templates of sessions that end are not kept.
+	SaveTemplates bool
 	// Offline: messages come from files. Time is that of the messages, there
 	// are no goroutines, and a barrier flushes at once.
 	Offline bool
@@ -76,6 +80,11 @@ type Collector struct {
 	refused   uint64
 	forgotten uint64
 	ended     bool
+	// dormant are the Templates of plain datagram sessions that are not open:
+	// of the process before, or closed at the end of this one.
+	dormant map[sessionKey][]templates.SavedDomain
+
+	templateChanges atomic.Uint64
 }
 
 var (
@@ -141,6 +150,7 @@ func (c *Collector) Open(p transport.Peer, props transport.Properties) (transpor
 		c.exporters[p.Identity] = e
 	}
 	r := newReceiver(c, p, props, e)
+	c.wake(r)
 	e.sessions[r] = struct{}{}
 	e.opened++
 	e.lastSeen = c.now()
@@ -186,6 +196,7 @@ func (c *Collector) end(r *receiver, reason error) {
 	if r.closed.Swap(true) {
 		return
 	}
+	c.rest(r, reason)
 	r.store.Close(r.onExpiry)
 	for _, d := range r.domains {
 		d.settle()

@@ -41,6 +41,8 @@ type receiver struct {
 	faults   map[string]uint64
 	advanced time.Time
 	full     time.Time // until then there is no room for another domain
+	// refreshed is when the repetition of a Template was noted last.
+	refreshed time.Time
 
 	// Of the message under way.
 	meta     record.Meta
@@ -268,6 +270,7 @@ func whole(t *ipfix.Template, body []byte) []byte {
 // changed is told of each template record.
 func (r *receiver) changed(ch templates.Change) {
 	r.n.TemplateRecords++
+	r.noteTemplates(ch.Kind)
 	switch ch.Kind {
 	case templates.Defined, templates.Redefined:
 		r.noteUnknown(ch.Template)

@@ -58,6 +58,7 @@ type StoreStats struct {
 	Refused            uint64 `json:"refused"`            // templates beyond the bounds
 	Evicted            uint64 `json:"evicted"`            // templates that made room
 	Expired            uint64 `json:"expired"`            // templates not sent again in time
+	Restored           uint64 `json:"restored"`           // templates kept over a restart
 	Learnt             uint64 `json:"learnt"`             // element types (RFC 5610)
 	TypesRefused       uint64 `json:"typesRefused"`
 	SetsHeld           uint64 `json:"setsHeld"`
@@ -218,6 +219,7 @@ func (st *StoreStats) Add(o *StoreStats) {
 	st.Refused += o.Refused
 	st.Evicted += o.Evicted
 	st.Expired += o.Expired
+	st.Restored += o.Restored
 	st.Learnt += o.Learnt
 	st.TypesRefused += o.TypesRefused
 	st.SetsHeld += o.SetsHeld

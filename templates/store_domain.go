@@ -190,9 +190,13 @@ func (d *Domain) define(m Message, rec *ipfix.TemplateRecord, c *Change) {
 	}
 	c.Template = t
 	i, _ = d.find(t.ID)
-	d.entries = slices.Insert(d.entries, i, entry{
+	d.insert(i, entry{
 		template: t, id: t.ID, seen: now, lifetime: seconds32(s.cfg.Lifetime), exportTime: m.ExportTime,
 	})
+}
+
+func (d *Domain) insert(i int, e entry) {
+	d.entries = slices.Insert(d.entries, i, e)
 	d.last = entry{}
 }
 
