@@ -150,7 +150,7 @@ func TestCursor_SlotsInTurn(t *testing.T) {
 	}
 	c.f.Close()
 	whole, _ := os.ReadFile(path)
-	for i := range len(whole) {
+	for i := range whole {
 		bad := slices.Clone(whole)
 		bad[i] ^= 0xff
 		os.WriteFile(path, bad, 0o600)
