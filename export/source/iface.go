@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ipfixsuite/capture"
-	"ipfixsuite/export"
 )
 
 const (
@@ -35,7 +34,7 @@ func (s *iface) Check() error {
 	return r.Close()
 }
 
-func (s *iface) Run(ctx context.Context, out *export.Exporter) error {
+func (s *iface) Run(ctx context.Context, out Exporter) error {
 	r, err := capture.Live(s.name, s.cfg.Live)
 	if err != nil {
 		return err

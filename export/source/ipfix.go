@@ -45,7 +45,7 @@ func (s *ipfixFile) Check() error {
 }
 
 // Run exports the file. What is garbled is counted and passed over.
-func (s *ipfixFile) Run(ctx context.Context, out *export.Exporter) error {
+func (s *ipfixFile) Run(ctx context.Context, out Exporter) error {
 	r, err := ipfixfile.Open(s.name)
 	if err != nil {
 		return hint(err)
@@ -81,7 +81,7 @@ func (s *ipfixFile) Run(ctx context.Context, out *export.Exporter) error {
 // fileReader maps the Templates of a file to those of the Exporter.
 type fileReader struct {
 	s       *ipfixFile
-	out     *export.Exporter
+	out     Exporter
 	domains map[uint32]map[uint16]*mapped
 	known   int // Templates in all domains
 	records uint64

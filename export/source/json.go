@@ -33,7 +33,7 @@ func (s *jsonLines) Check() error {
 	return readable(s.name)
 }
 
-func (s *jsonLines) Run(ctx context.Context, out *export.Exporter) error {
+func (s *jsonLines) Run(ctx context.Context, out Exporter) error {
 	var in io.Reader
 	if s.name == "-" {
 		if s.cfg.Stdin == nil {
@@ -88,7 +88,7 @@ func (s *jsonLines) Run(ctx context.Context, out *export.Exporter) error {
 }
 
 // line exports one record. Its error is that of the Exporter.
-func (s *jsonLines) line(ctx context.Context, out *export.Exporter, p *record.Parser, text []byte, n int) error {
+func (s *jsonLines) line(ctx context.Context, out Exporter, p *record.Parser, text []byte, n int) error {
 	s.count(func(st *Stats) { st.Octets += uint64(len(text)) + 1 })
 	rec, err := p.Parse(text)
 	if err != nil {

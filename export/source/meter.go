@@ -19,7 +19,7 @@ const shareEvery = 1024
 // meter is a Metering Process in front of an Exporter.
 type meter struct {
 	*base
-	out  *export.Exporter
+	out  Exporter
 	m    *metering.Meter
 	wait bool // for room in the Exporter's queue; else drop and count
 
@@ -33,7 +33,7 @@ type meter struct {
 	drops                    func() uint64
 }
 
-func newMeter(ctx context.Context, b *base, out *export.Exporter, wait bool) (*meter, error) {
+func newMeter(ctx context.Context, b *base, out Exporter, wait bool) (*meter, error) {
 	m := &meter{
 		base:      b,
 		out:       out,

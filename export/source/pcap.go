@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"ipfixsuite/capture"
-	"ipfixsuite/export"
 )
 
 // pcap meters the packets of a capture file, once or several times. Each
@@ -70,7 +69,7 @@ func (s *pcap) open() (capture.Source, func() error, error) {
 
 // Run meters the file. A file that is cut off or garbled is metered up to
 // there.
-func (s *pcap) Run(ctx context.Context, out *export.Exporter) error {
+func (s *pcap) Run(ctx context.Context, out Exporter) error {
 	m, err := newMeter(ctx, &s.base, out, true)
 	if err != nil {
 		return err

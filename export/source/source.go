@@ -1,7 +1,7 @@
 // Package source reads what an Exporting Process exports: packets of a
 // capture or an interface, which it meters, the records of IPFIX files, and
 // records as JSON lines. Every source encodes its records and hands them to an
-// export.Exporter; its own faults (a garbled record, a file that is cut off)
+// Exporter; its own faults (a garbled record, a file that is cut off)
 // are counted and logged, and cost nothing but the record.
 //
 // A Source runs in the goroutine that calls Run and starts no other, but for
@@ -25,13 +25,25 @@ import (
 	"ipfixsuite/capture"
 	"ipfixsuite/export"
 	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
 	"ipfixsuite/metering"
 )
+
+// An Exporter takes the records of a Source: an export.Exporter, or what
+// stands before several of them.
+type Exporter interface {
+	Define(scope int, specs []ipfix.FieldSpec) (*export.Template, error)
+	DefineIn(domain uint32, scope int, specs []ipfix.FieldSpec) (*export.Template, error)
+	FlowKeys(t *export.Template, keys uint64) error
+	ReportMetering(report func() export.MeteringReport) error
+	Write(ctx context.Context, t *export.Template, rec []byte) error
+	Offer(t *export.Template, rec []byte) bool
+}
 
 // A Source writes records to an Exporter until it has no more or ctx ends
 // (then without an error).
 type Source interface {
-	Run(ctx context.Context, out *export.Exporter) error
+	Run(ctx context.Context, out Exporter) error
 	// Check says whether Run would find what it reads.
 	Check() error
 	Stats() Stats
