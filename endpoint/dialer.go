@@ -69,6 +69,18 @@ func (d *dialer) Dial(ctx context.Context) (transport.Session, error) {
 	return nil, fmt.Errorf("%v: %w", d.endpoint, join(errs))
 }
 
+// Forget makes the next sessions full handshakes, where the transport would
+// resume an earlier one.
+func (d *dialer) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range d.byAddr {
+		if f, ok := a.(interface{ Forget() }); ok {
+			f.Forget()
+		}
+	}
+}
+
 // prepare orders the addresses and finds their dialers; those of addresses
 // that the name no longer has are forgotten.
 func (d *dialer) prepare(addrs []netip.AddrPort) ([]netip.AddrPort, []transport.Dialer) {

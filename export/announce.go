@@ -17,6 +17,9 @@ func (e *Exporter) announce(ctx context.Context, s *session, d *domain, now time
 	var news []*ipfix.Template
 	fresh := false
 	for _, t := range d.active.All() {
+		if sd.ended[t] {
+			continue
+		}
 		if known := sd.told[t.ID] == t; !known || all {
 			news = append(news, t)
 			fresh = fresh || !known
@@ -55,66 +58,82 @@ func (e *Exporter) announce(ctx context.Context, s *session, d *domain, now time
 
 // sendTemplates sends messages that hold nothing but Templates.
 func (e *Exporter) sendTemplates(ctx context.Context, s *session, d *domain, list []*ipfix.Template) error {
-	l := &e.loop
 	for len(list) > 0 {
-		size := e.limit(s)
-		l.builder.Reset(l.buf[:0], size)
-		n := 0
-		for n < len(list) && l.builder.AddTemplate(list[n]) {
-			n++
-		}
-		if n == 0 {
-			// Define refused what the session's first size could not hold;
-			// the path has shrunk since.
-			e.cfg.Log.Error("template larger than a message", "domain", d.id, "template", list[0].ID, "max", size)
-			list = list[1:]
-			continue
-		}
-		if err := e.sendBuilt(ctx, s, d, 0); err != nil {
+		n, err := e.sendSomeTemplates(ctx, s, d, list)
+		if err != nil {
 			return err
 		}
-		e.mu.Lock()
-		e.n.templates += uint64(n)
-		e.mu.Unlock()
 		list = list[n:]
 	}
 	return nil
 }
 
+// sendSomeTemplates sends one message of them and returns how many it is
+// about.
+func (e *Exporter) sendSomeTemplates(ctx context.Context, s *session, d *domain, list []*ipfix.Template) (n int, err error) {
+	l := &e.loop
+	size := e.limit(s)
+	l.builder.Reset(l.buf[:0], size)
+	for n < len(list) && l.builder.AddTemplate(list[n]) {
+		n++
+	}
+	if n == 0 {
+		// Define refused what the session's first size could not hold; the
+		// path has shrunk since.
+		e.cfg.Log.Error("template larger than a message", "domain", d.id, "template", list[0].ID, "max", size)
+		return 1, nil
+	}
+	if err := e.sendBuilt(ctx, s, d, 0); err != nil {
+		return 0, err
+	}
+	e.mu.Lock()
+	e.n.templates += uint64(n)
+	e.mu.Unlock()
+	return n, nil
+}
+
 // sendRecords sends options records apart from the queue.
 func (e *Exporter) sendRecords(ctx context.Context, s *session, d *domain, list []optionsRecord) error {
-	l := &e.loop
 	for len(list) > 0 {
-		l.builder.Reset(l.buf[:0], e.limit(s))
-		n := 0
-		for n < len(list) && l.builder.AddRecord(list[n].t.Template, list[n].data) {
-			n++
-		}
-		if n == 0 {
-			list = list[1:]
-			continue
-		}
-		if err := e.sendBuilt(ctx, s, d, n); err != nil {
+		n, err := e.sendSomeRecords(ctx, s, d, list)
+		if err != nil {
 			return err
 		}
-		e.mu.Lock()
-		for _, r := range list[:n] {
-			if r.own {
-				e.n.control++
-			} else {
-				e.n.replayed++
-			}
-		}
-		e.mu.Unlock()
 		list = list[n:]
 	}
 	return nil
+}
+
+// sendSomeRecords sends one message of them and returns how many it is about.
+func (e *Exporter) sendSomeRecords(ctx context.Context, s *session, d *domain, list []optionsRecord) (n int, err error) {
+	l := &e.loop
+	l.builder.Reset(l.buf[:0], e.limit(s))
+	for n < len(list) && l.builder.AddRecord(list[n].t.Template, list[n].data) {
+		n++
+	}
+	if n == 0 {
+		return 1, nil
+	}
+	if err := e.sendBuilt(ctx, s, d, n); err != nil {
+		return 0, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range list[:n] {
+		if r.own {
+			e.n.control++
+		} else {
+			e.n.replayed++
+		}
+	}
+	return n, nil
 }
 
 // sendWithdrawal tells the collector that a Template ends, where the
 // transport carries withdrawals, and forgets it on the session.
 func (e *Exporter) sendWithdrawal(ctx context.Context, s *session, d *domain, t *Template) error {
 	sd := s.domain(d, &e.cfg)
+	sd.ended[t.Template] = true
 	if sd.told[t.ID] != t.Template {
 		return nil
 	}
@@ -174,12 +193,12 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 // of every day never wait.
 func (e *Exporter) awaitRoom(ctx context.Context, s *session, size int) error {
 	l := &e.loop
-	for e.cfg.Window > 0 && s.room(e.cfg.Window) < size-e.cfg.Window/2 && s.octets > s.confirmed {
+	for e.cfg.Window > 0 && e.roomOn(s) < size-e.cfg.Window/2 && s.octets > s.confirmed {
 		s.probe(time.Now(), &e.cfg)
 		select {
 		case r := <-l.probed:
 			e.answered(r)
-			if l.cur != s {
+			if s.over {
 				return transport.ErrClosed
 			}
 		case <-s.t.Done():

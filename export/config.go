@@ -9,6 +9,7 @@ import (
 
 	"ipfixsuite/ie"
 	"ipfixsuite/ipfix"
+	"ipfixsuite/rotation"
 	"ipfixsuite/templates"
 	"ipfixsuite/transport"
 )
@@ -32,6 +33,11 @@ const (
 	announceCopies = 2
 	// closeTimeout bounds the closing of one session.
 	closeTimeout = 2 * time.Second
+	// maxSessions is what a rotation.Machine permits, and some.
+	maxSessions = 4
+	// hintInterval is the time between two looks at a session's
+	// UnreachableHints.
+	hintInterval = 200 * time.Millisecond
 	// sendTries bounds the attempts to send one message on a living session.
 	sendTries = 3
 )
@@ -39,8 +45,16 @@ const (
 // Config says how an Exporter works. The zero value of everything but Dialer
 // works.
 type Config struct {
-	// Dialer opens sessions to the collector.
+	// Dialer opens sessions to the collector. It may be a Forgetter.
 	Dialer transport.Dialer
+	// Fallback opens sessions to further collectors, in order of preference:
+	// the next is used when those before it are lost, until they are well
+	// again.
+	Fallback []transport.Dialer
+	// ReturnAfter is how long a collector that was lost is left alone, and a
+	// later one kept, before the earlier is tried again; it doubles each time
+	// that fails. 0: 30 s.
+	ReturnAfter time.Duration
 	// Domain is the Observation Domain of Define and of the statistics.
 	Domain uint32
 	// ProcessID is the exportingProcessId and meteringProcessId in the
@@ -83,6 +97,28 @@ type Config struct {
 	// It has no effect where probes confirm nothing.
 	Window int
 
+	// SuspectAfter is how long a probe may stay without answer before another
+	// session is opened beside, as a second opinion; 0: 1.2 s.
+	SuspectAfter time.Duration
+	// Retain is how long what was sent may be sent again where probes confirm
+	// nothing; 0: 3 s, negative: not at all. Where they do, everything is
+	// kept until it is confirmed.
+	Retain time.Duration
+	// RetainBytes bounds the storage of what is so kept; 0: 4 MiB.
+	RetainBytes int
+
+	// Rotate is the longest time between the beginnings of two sessions; 0:
+	// they are replaced only for a reason. RotateRecords and RotateOctets
+	// bound what one carries; 0: no bound.
+	Rotate                      time.Duration
+	RotateRecords, RotateOctets uint64
+	// FullHandshakeEvery makes each n-th session begin with a full handshake
+	// where others resume; 0: only the first, and after failures.
+	FullHandshakeEvery int
+	// DrainTimeout bounds how long a replaced session waits for the
+	// confirmation of what it carried; then that is sent again; 0: 5 s.
+	DrainTimeout time.Duration
+
 	// DialTimeout bounds one attempt to open a session; 0: 10 s.
 	DialTimeout time.Duration
 	// RedialMin and RedialMax bound the backoff between attempts; 0: 1 s
@@ -107,6 +143,12 @@ func (c *Config) Validate() error {
 	if c.MaxRate < 0 {
 		errs = append(errs, fmt.Errorf("max rate %g: want records a second, or 0 for no bound", c.MaxRate))
 	}
+	if c.Rotate < 0 || c.FullHandshakeEvery < 0 {
+		errs = append(errs, fmt.Errorf("rotate every %v, full handshake every %d: want 0 or more", c.Rotate, c.FullHandshakeEvery))
+	}
+	if c.RetainBytes < 0 {
+		errs = append(errs, fmt.Errorf("%d octets retained: want 0 or more", c.RetainBytes))
+	}
 	if c.QueueBytes < 0 {
 		errs = append(errs, fmt.Errorf("queue of %d octets: want 0 or more", c.QueueBytes))
 	}
@@ -127,6 +169,9 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Heartbeat, time.Second)
 	setDefault(&c.DeadAfter, 5*time.Second)
 	setDefault(&c.Window, 192<<10)
+	setDefault(&c.SuspectAfter, 1200*time.Millisecond)
+	setDefault(&c.Retain, 3*time.Second)
+	setDefault(&c.RetainBytes, 4<<20)
 	setDefault(&c.DialTimeout, 10*time.Second)
 	setDefault(&c.RedialMin, time.Second)
 	setDefault(&c.RedialMax, 30*time.Second)
@@ -134,6 +179,21 @@ func (c *Config) setDefaults() {
 	c.RedialMax = max(c.RedialMax, c.RedialMin)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// dialers are all collectors in order of preference.
+func (c *Config) dialers() []transport.Dialer {
+	return append([]transport.Dialer{c.Dialer}, c.Fallback...)
+}
+
+func (c *Config) rotation() rotation.Config {
+	return rotation.Config{
+		Period: c.Rotate, Records: c.RotateRecords, Octets: c.RotateOctets, FullEvery: c.FullHandshakeEvery,
+		// The dial has its own timeout; this one is for a Dialer that does
+		// not obey its context.
+		BuildTimeout: c.DialTimeout + time.Second, DrainTimeout: c.DrainTimeout,
+		RetryMin: c.RedialMin, RetryMax: c.RedialMax,
 	}
 }
 

@@ -4,116 +4,149 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
+	"ipfixsuite/rotation"
 	"ipfixsuite/transport"
 )
 
-// stable is how long a session must have lived for its loss to be answered
-// without a longer backoff.
-const stable = 10 * time.Second
+var errUnconfirmed = errors.New("what it carried was not confirmed in time")
 
-// dialAt is when something is to be done about the missing session.
-func (e *Exporter) dialAt() time.Time {
-	l := &e.loop
-	var at time.Time
-	if !l.dialing {
-		at = l.redial.next
-	}
-	if e.cfg.GiveUp > 0 {
-		if g := l.without.Add(e.cfg.GiveUp); at.IsZero() || g.Before(at) {
-			at = g
-		}
-	}
-	return at
+// A Forgetter is a Dialer that can be told not to resume: its next session
+// begins with a full handshake.
+type Forgetter interface{ Forget() }
+
+// building is the dial under way.
+type building struct {
+	id      rotation.ID // 0: there is none
+	path    int
+	cause   rotation.Cause
+	cancel  context.CancelFunc
+	dropped bool // nobody wants its session any more
 }
 
-// dial starts an attempt to open a session if one is due. It fails when
-// there has been none for too long.
-func (e *Exporter) dial(ctx context.Context, now time.Time) error {
+// dialResult is what a dial goroutine brings.
+type dialResult struct {
+	t   transport.Session
+	err error
+}
+
+// build starts to open a session.
+func (e *Exporter) build(ctx context.Context, now time.Time, a rotation.Action) {
 	l := &e.loop
-	if e.cfg.GiveUp > 0 && now.Sub(l.without) >= e.cfg.GiveUp {
-		err := fmt.Errorf("no session for %v", e.cfg.GiveUp)
-		if l.lastErr != nil {
-			err = fmt.Errorf("%w: %w", err, l.lastErr)
+	path := l.choice.Pick(now)
+	timeout := e.cfg.DialTimeout
+	if a.Cause == rotation.Suspicion && l.cur != nil {
+		timeout = min(timeout, e.cfg.DeadAfter)
+		if !l.cur.refuted {
+			path = l.cur.path // the second opinion is about this collector
 		}
-		return err
 	}
-	if l.dialing || now.Before(l.redial.next) {
-		return nil
+	dialer := e.cfg.dialers()[path]
+	if f, ok := dialer.(Forgetter); ok && a.Full {
+		f.Forget()
 	}
-	l.dialing = true
-	l.wg.Go(func() { // ends with the dial, which ctx bounds
-		dctx, cancel := context.WithTimeout(ctx, e.cfg.DialTimeout)
-		defer cancel()
-		t, err := e.cfg.Dialer.Dial(dctx)
+	dctx, cancel := context.WithTimeout(ctx, timeout)
+	l.building = building{id: a.ID, path: path, cause: a.Cause, cancel: cancel}
+	l.wg.Go(func() { // ends with the dial, which dctx bounds
+		t, err := dialer.Dial(dctx)
+		cancel()
 		l.dialed <- dialResult{t, err}
 	})
-	return nil
 }
 
 // opened takes the result of a dial.
-func (e *Exporter) opened(ctx context.Context, r dialResult) {
+func (e *Exporter) opened(r dialResult) {
 	l := &e.loop
-	l.dialing = false
+	b := l.building
+	l.building = building{}
 	now := time.Now()
 	if r.err != nil {
-		l.lastErr = r.err
-		l.redial.failed(now, rand.Float64())
-		e.cfg.Log.Warn("no session with collector", "error", r.err, "retry", l.redial.next.Sub(now).Round(time.Millisecond))
+		l.machine.Built(now, b.id, false, false)
+		l.machine.Closed(now, b.id) // if it was given up meanwhile
+		if b.dropped {
+			return
+		}
+		e.unreachable(b, now, r.err)
+		return
+	}
+	p := r.t.Peer()
+	l.machine.Built(now, b.id, true, !p.Resumed)
+	if id, _ := l.machine.Candidate(); id != b.id {
+		l.wg.Go(func() { // ends by closeTimeout
+			closeSession(r.t)
+			l.closedOnes <- b.id
+		})
 		return
 	}
 	s := newSession(r.t, now, &e.cfg)
-	pctx, stop := context.WithCancel(ctx)
+	s.id, s.path = b.id, b.path
+	pctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	l.wg.Go(func() { s.prober(pctx, e.cfg.DeadAfter, l.probed) }) // end stops it
-	l.cur = s
-	p := r.t.Peer()
+	l.wg.Go(func() { s.prober(pctx, e.cfg.DeadAfter, l.probed) }) // forget stops it
+	l.next = s
 
 	e.mu.Lock()
-	e.session = r.t
-	again := e.n.opened > 0
 	e.n.opened++
 	if p.Resumed {
 		e.n.resumed++
 	}
-	e.maxMessage = e.limit(s)
+	if l.cur == nil {
+		e.maxMessage = e.limit(s)
+	}
 	e.mu.Unlock()
-
-	if !e.stats.off {
-		l.statsAt = now.Add(e.cfg.StatsInterval)
-		if again {
-			l.statsAt = now // what happened in between
-		}
-	}
 	e.cfg.Log.Info("session opened", "session", p.Session, "collector", p.Identity,
-		"remote", p.Remote, "resumed", p.Resumed, "max_message", r.t.MaxMessage())
-	if err := e.refresh(ctx, s, now); err != nil {
-		e.sendFailed(s, now, err, false)
+		"remote", p.Remote, "resumed", p.Resumed, "max_message", r.t.MaxMessage(), "cause", b.cause.String())
+}
+
+// unreachable deals with a session that could not be had.
+func (e *Exporter) unreachable(b building, now time.Time, err error) {
+	l := &e.loop
+	l.lastErr = err
+	l.choice.Failed(now, b.path)
+	l.machine.Forgo(rotation.Path)
+	retry := max(l.machine.Next().Sub(now), 0).Round(time.Millisecond)
+	e.cfg.Log.Warn("no session with collector", "error", err, "cause", b.cause.String(), "retry", retry)
+	if l.cur == nil || l.cur.path != b.path {
+		return
 	}
+	l.cur.refuted = true
+	l.cur.doubt(now, &e.cfg)
 }
 
 // answered takes the result of a probe.
 func (e *Exporter) answered(r probeResult) {
 	s := r.s
-	if s != e.loop.cur {
+	if s.over {
 		return
 	}
+	now := time.Now()
 	s.probing = false
 	switch {
 	case r.err == nil:
 		s.confirmed = max(s.confirmed, r.octets)
+		s.proven = s.proven || s.proving && r.octets >= s.octets
+		e.confirm(s, now)
+		if s == e.loop.cur {
+			s.refuted = false
+			e.loop.machine.Forgo(rotation.Suspicion)
+		}
 	case errors.Is(r.err, transport.ErrNoProbe):
 		s.canProbe = false
 		e.cfg.Log.Info("collector answers no heartbeats", "session", s.t.Peer().Session)
 	case ended(s.t): // the loop sees it
 	default:
-		e.lose(s, time.Now(), fmt.Errorf("heartbeat not answered for %v: %w", e.cfg.DeadAfter, r.err))
+		err := fmt.Errorf("heartbeat not answered for %v: %w", e.cfg.DeadAfter, r.err)
+		if s == e.loop.cur {
+			e.lose(s, now, err)
+		} else {
+			e.loseOther(s, now, err)
+		}
 	}
 }
 
-// lose gives up a session that failed; the next is opened with backoff.
+// lose gives up the session that carries data; what is not confirmed waits
+// for the next one.
 func (e *Exporter) lose(s *session, now time.Time, cause error) {
 	l := &e.loop
 	if s != l.cur {
@@ -122,46 +155,119 @@ func (e *Exporter) lose(s *session, now time.Time, cause error) {
 	if cause == nil {
 		cause = transport.ErrPeerClosed
 	}
-	var unproven uint64
-	if s.canProbe {
-		unproven = s.octets - s.confirmed
-	}
-	l.unproven += unproven
 	l.lastErr = cause
-	e.forget(s)
-	e.mu.Lock()
-	e.n.lost++
-	e.n.unconfirmedAtEnd += unproven
-	e.mu.Unlock()
-	l.wg.Go(func() { closeSession(s.t) }) // ends by closeTimeout
 	l.without = now
-	if now.Sub(s.opened) < stable {
-		l.redial.failed(now, rand.Float64())
-	} else {
-		l.redial.opened(s.opened)
-	}
-	e.cfg.Log.Warn("session lost", "session", s.t.Peer().Session, "error", cause, "unconfirmed", unproven)
-}
-
-// end closes a session in order.
-func (e *Exporter) end(s *session) {
-	e.forget(s)
-	closeSession(s.t)
-	e.cfg.Log.Info("session closed", "session", s.t.Peer().Session)
-}
-
-// forget takes the session out of the loop and keeps its counters.
-func (e *Exporter) forget(s *session) {
-	l := &e.loop
-	s.stop()
-	close(s.probes)
 	l.cur = nil
 	e.mu.Lock()
+	e.session = nil
+	e.mu.Unlock()
+	l.choice.Failed(now, s.path)
+	l.gone = append(l.gone, s)
+	e.bury(s, now, cause)
+}
+
+// loseOther gives up the candidate or the draining session.
+func (e *Exporter) loseOther(s *session, now time.Time, cause error) {
+	if s.over {
+		return
+	}
+	if cause == nil {
+		cause = transport.ErrPeerClosed
+	}
+	if s == e.loop.next {
+		s.over = true
+		e.loop.lastErr = cause
+		e.loop.choice.Failed(now, s.path)
+		e.loop.machine.Forgo(rotation.Path)
+		e.cfg.Log.Warn("new session given up", "session", s.t.Peer().Session, "error", cause)
+		e.loop.machine.Lost(now, s.id)
+		return
+	}
+	e.bury(s, now, cause)
+}
+
+// bury counts a session as lost and saves what it may have lost.
+func (e *Exporter) bury(s *session, now time.Time, cause error) {
+	s.over = true
+	again := e.replay(s, now)
+	e.mu.Lock()
+	e.n.lost++
+	if s.canProbe {
+		e.n.unconfirmedAtEnd += s.octets - s.confirmed
+	}
+	e.mu.Unlock()
+	e.loop.machine.Lost(now, s.id)
+	e.cfg.Log.Warn("session lost", "session", s.t.Peer().Session, "error", cause, "records_again", again)
+}
+
+// reap finds sessions that ended by themselves. It reports whether there was
+// one.
+func (e *Exporter) reap(now time.Time) bool {
+	l := &e.loop
+	found := false
+	if s := l.cur; s != nil && ended(s.t) {
+		e.lose(s, now, s.t.Err())
+		found = true
+	}
+	for _, s := range []*session{l.next, l.old} {
+		if s == nil || s.over || !ended(s.t) {
+			continue
+		}
+		found = true
+		err := s.t.Err()
+		if s == l.old && (err == nil || errors.Is(err, transport.ErrPeerClosed)) && s.t.Properties().Reliable {
+			// Closed in order by a peer that had everything.
+			s.over = true
+			l.machine.Drained(now, s.id)
+			continue
+		}
+		e.loseOther(s, now, err)
+	}
+	return found
+}
+
+// forget ends what belongs to the session in the loop and keeps its counters.
+func (e *Exporter) forget(s *session) {
+	l := &e.loop
+	s.over = true
+	s.stop()
+	close(s.probes)
+	switch s {
+	case l.cur:
+		l.cur = nil
+	case l.next:
+		l.next = nil
+	case l.old:
+		l.old = nil
+	}
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for s.kept.n > 0 {
+		e.done(s.kept.pop(), now)
+	}
 	st := s.t.Stats()
 	e.n.probesSent += st.ProbesSent
 	e.n.probesAnswered += st.ProbesAnswered
-	e.session = nil
-	e.mu.Unlock()
+	if e.session == s.t {
+		e.session = nil
+	}
+}
+
+// end closes every session in order.
+func (e *Exporter) end() {
+	l := &e.loop
+	for _, s := range append([]*session{l.cur, l.next, l.old}, l.gone...) {
+		if s == nil {
+			continue
+		}
+		e.forget(s)
+		l.wg.Go(func() { // ends by closeTimeout; Run waits for it
+			closeSession(s.t)
+		})
+		e.cfg.Log.Info("session closed", "session", s.t.Peer().Session)
+	}
+	l.gone = nil
 }
 
 func closeSession(t transport.Session) {

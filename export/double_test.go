@@ -26,6 +26,9 @@ type testSession struct {
 	taken    int
 	mute     bool // probes stay without answer
 	noProbe  bool
+	deaf     bool // what is sent is lost
+	forged   bool // hints of unreachability come all the time
+	hints    uint64
 	unread   int // octets since the last answered probe
 	maxRead  int
 	probes   uint64
@@ -71,7 +74,9 @@ func (s *testSession) Send(ctx context.Context, batch []transport.Outgoing) (int
 		s.taken++
 		s.unread += len(m.Data)
 		s.maxRead = max(s.maxRead, s.unread)
-		s.receive(m.Data)
+		if !s.deaf {
+			s.receive(m.Data)
+		}
 	}
 	return len(batch), nil
 }
@@ -226,7 +231,10 @@ func (s *testSession) Close(context.Context) error {
 func (s *testSession) Stats() transport.SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return transport.SessionStats{ProbesSent: s.probes, ProbesAnswered: s.answered}
+	if s.forged {
+		s.hints++
+	}
+	return transport.SessionStats{UnreachableHints: s.hints, ProbesSent: s.probes, ProbesAnswered: s.answered}
 }
 
 var errRefused = errors.New("connection refused")
@@ -294,6 +302,34 @@ func upTo(first, last int) []int {
 		out = append(out, i)
 	}
 	return out
+}
+
+// atLeastOnce checks that records 1 to n came on the sessions, and that those
+// that came again are what the Exporter says it replayed.
+func atLeastOnce(t *testing.T, n int, sum Summary, sessions ...*testSession) {
+	t.Helper()
+	came := make(map[int]int)
+	again := uint64(0)
+	for _, s := range sessions {
+		check(t, s)
+		for _, i := range numbers(s.domains[0]) {
+			if came[i]++; came[i] > 1 {
+				again++
+			}
+		}
+	}
+	missing := 0
+	for i := 1; i <= n; i++ {
+		if came[i] == 0 {
+			missing++
+		}
+	}
+	if missing > 0 || len(came) != n {
+		t.Errorf("%d of %d records missing, %d came", missing, n, len(came))
+	}
+	if sum.RecordsSent != uint64(n) || again > sum.RecordsReplayed {
+		t.Errorf("%d records came again: %+v", again, sum)
+	}
 }
 
 // running is an Exporter under test.

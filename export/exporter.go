@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"ipfixsuite/ipfix"
+	"ipfixsuite/rotation"
 	"ipfixsuite/transport"
 )
 
@@ -40,6 +42,7 @@ type Exporter struct {
 
 	// Signals between the sources and the loop; capacity 1.
 	ready, room chan struct{}
+	rotateNow   chan rotation.Cause // capacity 1
 
 	closed   chan struct{} // Close was called
 	aborted  chan struct{} // and its context ended
@@ -68,6 +71,7 @@ func New(cfg Config) (*Exporter, error) {
 		maxMessage: min(cfg.MaxMessage, unknownPathMessage),
 		ready:      make(chan struct{}, 1),
 		room:       make(chan struct{}, 1),
+		rotateNow:  make(chan rotation.Cause, 1),
 		closed:     make(chan struct{}),
 		aborted:    make(chan struct{}),
 		finished:   make(chan struct{}),
@@ -178,7 +182,8 @@ func (e *Exporter) Close(ctx context.Context) error {
 	e.started = true // Run has missed it
 	e.mu.Unlock()
 	if !started {
-		return fmt.Errorf("%d records were not sent: the exporter never ran", e.dropAll())
+		unsent, _ := e.dropAll()
+		return fmt.Errorf("%d records were not sent: the exporter never ran", unsent)
 	}
 	<-e.finished
 	return e.closeErr
@@ -194,52 +199,63 @@ func signal(c chan struct{}) {
 	}
 }
 
-// release takes the first message off the queue: it was sent, or counted as
+// release takes the first message off the queue for good. Exporter.mu is held.
+func (e *Exporter) release() { e.queue.put(e.pop()) }
+
+// pop takes the first message off the queue: it was sent, or counted as
 // dropped. Exporter.mu is held.
-func (e *Exporter) release() {
+func (e *Exporter) pop() *message {
 	m := e.queue.pop()
-	if m.withdraw == nil {
+	if m.withdraw == nil && !m.replay {
 		e.released++
 		for len(e.flushes) > 0 && e.released >= e.flushes[0].upTo {
 			close(e.flushes[0].done)
 			e.flushes = e.flushes[1:]
 		}
 	}
-	e.queue.put(m)
 	signal(e.room)
+	return m
 }
 
 // dropFirst gives the first message of the queue up.
 func (e *Exporter) dropFirst() {
 	m := e.queue.at(0)
-	if m.withdraw == nil {
+	switch {
+	case m.withdraw != nil:
+	case m.replay:
+		e.n.unconfirmed += uint64(m.records)
+	default:
 		m.each(e.countDropped)
 		m.dom.lost += m.gap + uint32(m.records)
 	}
 	e.release()
 }
 
-// dialResult is what a dial goroutine brings.
-type dialResult struct {
-	t   transport.Session
-	err error
-}
-
 // loop is the state of Run's goroutine.
 type loop struct {
-	cur       *session // nil: there is none
-	dialing   bool
-	dialed    chan dialResult
-	probed    chan probeResult
+	cur  *session   // carries the data; nil: there is none
+	next *session   // is primed and proven to take over
+	old  *session   // was replaced and drains
+	gone []*session // lost, not yet closed
+
+	machine    *rotation.Machine
+	choice     *rotation.Choice
+	building   building
+	dialed     chan dialResult
+	probed     chan probeResult
+	closedOnes chan rotation.ID
+	again      bool          // priming goes on at once
+	hintAt     time.Time     // of the next look at UnreachableHints
+	busy       time.Duration // spent on other sessions since data was last looked at
+	maxGap     time.Duration // the longest of these
+
 	always    <-chan time.Time // closed: an event that is always there
 	wg        sync.WaitGroup
-	redial    backoff
 	without   time.Time // since when there is no session
 	lingerTo  time.Time // a small batch waits until then for company
 	statsAt   time.Time
 	pace      bucket
-	lastErr   error  // why there is no session
-	unproven  uint64 // octets not confirmed by sessions that were lost
+	lastErr   error // why there is no session
 	closing   bool
 	concluded bool // the final statistics are out
 
@@ -250,12 +266,15 @@ type loop struct {
 }
 
 func (l *loop) start(e *Exporter, now time.Time) {
-	l.dialed = make(chan dialResult, 1)
-	l.probed = make(chan probeResult, 1)
+	// One for each session that can be: nobody waits to report its end.
+	l.dialed = make(chan dialResult, maxSessions)
+	l.probed = make(chan probeResult, maxSessions)
+	l.closedOnes = make(chan rotation.ID, maxSessions)
 	always := make(chan time.Time)
 	close(always)
 	l.always = always
-	l.redial = backoff{min: e.cfg.RedialMin, max: e.cfg.RedialMax}
+	l.machine = rotation.New(e.cfg.rotation(), rand.Float64)
+	l.choice = rotation.NewChoice(rotation.ChoiceConfig{Collectors: len(e.cfg.dialers()), Return: e.cfg.ReturnAfter})
 	l.pace = bucket{rate: e.cfg.MaxRate}
 	l.without = now
 	l.buf = make([]byte, 0, e.cfg.MaxMessage)

@@ -255,9 +255,7 @@ func TestSessionLost_NextIsPrimed(t *testing.T) {
 		}
 		check(t, a)
 		check(t, b)
-		if diff := cmp.Diff(upTo(1, 1100), append(numbers(a.domains[0]), numbers(b.domains[0])...)); diff != "" {
-			t.Error(diff)
-		}
+		atLeastOnce(t, 1100, e.Summary(), a, b)
 		if i := slices.Index(b.order, "data"); slices.Index(b.order, "template") != 0 || !slices.Contains(b.order[:i], "options") {
 			t.Errorf("second session begins with %v", b.order[:i])
 		}
@@ -449,9 +447,7 @@ func TestSendError_Lasting(t *testing.T) {
 		}
 		check(t, a)
 		check(t, b)
-		if diff := cmp.Diff(upTo(1, 5000), append(numbers(a.domains[0]), numbers(b.domains[0])...)); diff != "" {
-			t.Error(diff)
-		}
+		atLeastOnce(t, 5000, e.Summary(), a, b)
 		if sum := e.Summary(); sum.CollectorsLost != 1 || sum.RecordsDropped != 0 {
 			t.Errorf("%+v", sum)
 		}

@@ -74,6 +74,21 @@ func (s *optionsStore) all(released uint64) []optionsRecord {
 	return out
 }
 
+// between returns the records of others that left the queue with the messages
+// after one number and up to another.
+func (s *optionsStore) between(from, to uint64) []optionsRecord {
+	if from == to {
+		return nil
+	}
+	var out []optionsRecord
+	for _, r := range s.list {
+		if !r.own && r.after > from && r.after <= to {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // ownSince returns the Exporter's own records after that number.
 func (s *optionsStore) ownSince(number uint64) []optionsRecord {
 	if s.own == number {

@@ -35,26 +35,3 @@ func (b *bucket) take(n int) {
 		b.tokens -= float64(n)
 	}
 }
-
-// A backoff spaces attempts to open a session.
-type backoff struct {
-	min, max time.Duration
-	step     time.Duration
-	next     time.Time // not before; zero: at once
-}
-
-// failed notes an attempt that ended at now without a session, or with one
-// that did not last. random is in [0, 1).
-func (b *backoff) failed(now time.Time, random float64) {
-	b.step = min(max(2*b.step, b.min), b.max)
-	// Up to a quarter more, so that the exporters of one collector do not
-	// come back together.
-	b.next = now.Add(b.step + time.Duration(random*float64(b.step)/4))
-}
-
-// opened notes a session: its loss may be answered at once, but never
-// sooner than min after this attempt.
-func (b *backoff) opened(now time.Time) {
-	b.step = 0
-	b.next = now.Add(b.min)
-}

@@ -34,28 +34,3 @@ func TestBucket(t *testing.T) {
 		t.Error("the zero bucket paces")
 	}
 }
-
-func TestBackoff(t *testing.T) {
-	now := time.Unix(1000, 0)
-	b := backoff{min: time.Second, max: 8 * time.Second}
-	var waits []time.Duration
-	for range 6 {
-		b.failed(now, 0)
-		waits = append(waits, b.next.Sub(now))
-		now = b.next
-	}
-	want := []time.Duration{1, 2, 4, 8, 8, 8}
-	for i, w := range want {
-		if waits[i] != w*time.Second {
-			t.Errorf("wait %d is %v, want %d s", i, waits[i], w)
-		}
-	}
-	b.failed(now, 0.999)
-	if d := b.next.Sub(now); d < 9*time.Second || d > 10*time.Second {
-		t.Errorf("jitter makes 8 s to %v", d)
-	}
-	b.opened(now)
-	if d := b.next.Sub(now); d != time.Second {
-		t.Errorf("after a session: %v", d)
-	}
-}

@@ -22,6 +22,9 @@ type message struct {
 	version  uint64 // of dom.active: all Templates it needs are in there
 	since    time.Time
 	withdraw *Template
+	// replay: it was sent before, on a session that was lost, and is in the
+	// counters already.
+	replay bool
 }
 
 // queue holds sealed messages in order, and spare ones. It is a ring.

@@ -37,23 +37,26 @@ func (e *Exporter) Run(ctx context.Context) error {
 	err := e.run(ctx)
 	cancel()
 	l.wg.Wait()
-	select {
-	case r := <-l.dialed: // a session nobody needs any more
-		if r.t != nil {
+	for len(l.dialed) > 0 { // a session nobody needs any more
+		if r := <-l.dialed; r.t != nil {
 			closeSession(r.t)
 		}
-	default:
 	}
-	if left := e.dropAll(); left > 0 {
-		err = errors.Join(err, fmt.Errorf("%d records were not sent", left))
+	unsent, unconfirmed := e.dropAll()
+	if unsent > 0 {
+		err = errors.Join(err, fmt.Errorf("%d records were not sent", unsent))
+	}
+	if unconfirmed > 0 {
+		err = errors.Join(err, fmt.Errorf("the collector did not confirm the last %d records", unconfirmed))
 	}
 	e.closeErr = err
 	close(e.finished)
 	return err
 }
 
-// dropAll gives up what is left at the end and returns its number of records.
-func (e *Exporter) dropAll() uint64 {
+// dropAll gives up what is left at the end and returns its number of records,
+// those that had been sent once apart.
+func (e *Exporter) dropAll() (unsent, unconfirmed uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.closing {
@@ -65,7 +68,7 @@ func (e *Exporter) dropAll() uint64 {
 	for e.queue.len() > 0 {
 		e.dropFirst()
 	}
-	return e.n.dropped - before
+	return e.n.dropped - before, e.n.unconfirmed
 }
 
 // run is the loop: each round does what time and the queue demand, then
@@ -77,19 +80,22 @@ func (e *Exporter) run(ctx context.Context) error {
 	for {
 		now := time.Now()
 		if err := e.advance(ctx, now); err != nil {
+			e.end()
 			return err
 		}
+		e.noteGap()
 		next, more := e.pump(ctx, now)
-		if l.cur != nil && ended(l.cur.t) {
-			e.lose(l.cur, time.Now(), l.cur.t.Err())
+		more, l.again = more || l.again, false
+		if e.reap(time.Now()) {
 			continue
 		}
 		if e.drained() {
-			done, err := e.conclude(ctx, now)
+			done, again := e.conclude(ctx, now)
 			if done {
-				return err
+				e.end()
+				return nil
 			}
-			more = more || l.cur == nil || !l.cur.probing
+			more = more || again
 		}
 		at := l.always
 		if !more {
@@ -97,9 +103,7 @@ func (e *Exporter) run(ctx context.Context) error {
 			at = timer.C
 		}
 		if !e.event(ctx, at) {
-			if l.cur != nil {
-				e.end(l.cur)
-			}
+			e.end()
 			if l.closing || isDone(e.aborted) {
 				return errUndrained
 			}
@@ -111,9 +115,11 @@ func (e *Exporter) run(ctx context.Context) error {
 // event waits for something to happen; false: ctx ended.
 func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 	l := &e.loop
-	var gone <-chan struct{}
-	if l.cur != nil {
-		gone = l.cur.t.Done()
+	done := func(s *session) <-chan struct{} {
+		if s == nil || s.over {
+			return nil
+		}
+		return s.t.Done()
 	}
 	closed := e.closed
 	if l.closing {
@@ -123,12 +129,22 @@ func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 	case <-ctx.Done():
 		return false
 	case r := <-l.dialed:
-		e.opened(ctx, r)
+		began := time.Now()
+		e.opened(r)
+		if l.cur != nil {
+			l.busy += time.Since(began)
+		}
 	case r := <-l.probed:
 		e.answered(r)
+	case id := <-l.closedOnes:
+		l.machine.Closed(time.Now(), id)
+	case c := <-e.rotateNow:
+		l.machine.Want(c)
 	case <-closed:
 		l.closing = true
-	case <-gone:
+	case <-done(l.cur):
+	case <-done(l.next):
+	case <-done(l.old):
 	case <-e.ready:
 	case <-at:
 	}
@@ -139,10 +155,18 @@ func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 func (e *Exporter) advance(ctx context.Context, now time.Time) error {
 	e.sealOld(now)
 	l := &e.loop
+	if l.cur != nil && (l.next != nil || l.old != nil) {
+		began := time.Now()
+		e.rotate(ctx, now)
+		l.busy += time.Since(began)
+	} else {
+		e.rotate(ctx, now)
+	}
 	s := l.cur
 	if s == nil {
-		return e.dial(ctx, now)
+		return e.giveUp(now)
 	}
+	e.confirm(s, now)
 	if s.heartbeatDue(now) {
 		s.probe(now, &e.cfg)
 	}
@@ -158,6 +182,31 @@ func (e *Exporter) advance(ctx context.Context, now time.Time) error {
 		e.sendFailed(s, now, err, false)
 	}
 	return nil
+}
+
+// giveUp fails when there has been no session for too long.
+func (e *Exporter) giveUp(now time.Time) error {
+	l := &e.loop
+	if e.cfg.GiveUp <= 0 || now.Sub(l.without) < e.cfg.GiveUp {
+		return nil
+	}
+	err := fmt.Errorf("no session for %v", e.cfg.GiveUp)
+	if l.lastErr != nil {
+		err = fmt.Errorf("%w: %w", err, l.lastErr)
+	}
+	return err
+}
+
+// noteGap ends a time in which data had to wait for other sessions.
+func (e *Exporter) noteGap() {
+	l := &e.loop
+	if l.busy > l.maxGap {
+		l.maxGap = l.busy
+		e.mu.Lock()
+		e.n.maxGap = l.busy
+		e.mu.Unlock()
+	}
+	l.busy = 0
 }
 
 // refresh sends all Templates of the domains where they are due: of all on a
@@ -208,9 +257,21 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 	e.mu.Unlock()
 	l := &e.loop
 	s := l.cur
+	sooner(l.machine.Next())
+	if l.old != nil {
+		sooner(l.old.drainNext())
+	}
 	if s == nil {
-		sooner(e.dialAt())
+		if e.cfg.GiveUp > 0 {
+			sooner(l.without.Add(e.cfg.GiveUp))
+		}
 	} else {
+		if at := s.suspectAt(&e.cfg); at.After(now) {
+			sooner(at)
+		}
+		if at := l.choice.ReturnAt(); at.After(now) {
+			sooner(at)
+		}
 		if !s.probing && s.canProbe {
 			sooner(s.probeAt)
 		}
@@ -245,28 +306,29 @@ func (e *Exporter) drained() bool {
 	return e.queue.len() == 0
 }
 
-// conclude ends the last session in order: final statistics, a probe that
-// confirms all of it, then the transport's own farewell.
-func (e *Exporter) conclude(ctx context.Context, now time.Time) (done bool, err error) {
+// conclude ends in order: the sessions beside are waited for, then final
+// statistics, and a probe that confirms all of it. again: there is more to do
+// at once.
+func (e *Exporter) conclude(ctx context.Context, now time.Time) (done, again bool) {
 	l := &e.loop
+	l.machine.Stop(now)
+	if l.old != nil || len(l.gone) > 0 {
+		return false, false // what it carried may have to be sent again
+	}
 	s := l.cur
 	if s == nil {
-		if l.unproven > 0 {
-			err = fmt.Errorf("the collector did not confirm the last %d octets: %w", l.unproven, l.lastErr)
-		}
-		return true, err
+		return true, false
 	}
 	if !l.concluded {
 		l.concluded = true
 		if err := e.exportStats(ctx, s); err != nil {
 			e.cfg.Log.Warn("final statistics not sent", "error", err)
 		}
-		return false, nil // the session may be gone, or a probe due
+		return false, true // the session may be gone
 	}
 	if s.canProbe && s.confirmed < s.octets {
 		s.probe(now, &e.cfg)
-		return false, nil
+		return false, !s.probing
 	}
-	e.end(s)
-	return true, nil
+	return true, false
 }

@@ -49,7 +49,7 @@ func (e *Exporter) pump(ctx context.Context, now time.Time) (next time.Time, mor
 // sendBatch sends of the batch what Templates, window and pace permit now.
 func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, batch []*message, limit int) (next time.Time, more bool) {
 	l := &e.loop
-	room := s.room(e.cfg.Window)
+	room := e.roomOn(s)
 	full := false
 	n := 0
 	for _, m := range batch {
@@ -80,12 +80,12 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 		for i := n - 1; i >= k; i-- {
 			s.unstamp(batch[i])
 		}
-		e.sent(s, batch[:k])
+		e.sent(s, batch[:k], now)
 		if k < n && err == nil {
 			err = errShort
 		}
 		if k > 0 {
-			s.tries = 0
+			s.tries, s.doubted = 0, time.Time{}
 		}
 	}
 	if full || s.halfSpent(e.cfg.Window) {
@@ -100,19 +100,28 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 
 var errShort = errors.New("transport took part of a batch")
 
-// sent accounts for messages the transport took and frees their storage.
-func (e *Exporter) sent(s *session, batch []*message) {
+// sent accounts for messages the transport took; they are kept until they
+// are confirmed.
+func (e *Exporter) sent(s *session, batch []*message, now time.Time) {
+	records, octets := uint64(0), uint64(0)
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	for _, m := range batch {
 		s.messages++
 		s.octets += uint64(len(m.data))
+		octets += uint64(len(m.data))
+		records += uint64(m.records)
 		e.n.messages++
-		e.n.octets += uint64(len(m.data))
-		e.n.sent += uint64(m.records)
-		e.n.flows += uint64(m.records - m.options)
-		e.release()
+		if m.replay {
+			e.n.replayed += uint64(m.records)
+		} else {
+			e.n.sent += uint64(m.records)
+			e.n.flows += uint64(m.records - m.options)
+		}
+		e.keep(s, e.pop(), now)
 	}
+	e.n.octets += octets
+	e.mu.Unlock()
+	e.loop.machine.Carried(records, octets)
 }
 
 // stamp writes what of the header belongs to this session and moment.
@@ -139,7 +148,9 @@ func (e *Exporter) attend(ctx context.Context, s *session, now time.Time, m *mes
 	switch {
 	case m.withdraw != nil:
 		if err = e.sendWithdrawal(ctx, s, m.dom, m.withdraw); err == nil {
-			e.withdrawn(m, now)
+			e.mu.Lock()
+			e.keep(s, e.pop(), now)
+			e.mu.Unlock()
 		}
 	case len(m.data) > limit:
 		e.split(m, limit)
@@ -153,18 +164,6 @@ func (e *Exporter) attend(ctx context.Context, s *session, now time.Time, m *mes
 	return true
 }
 
-// withdrawn frees the id of the Template whose end has been reached.
-func (e *Exporter) withdrawn(m *message, now time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	d, t := m.dom, m.withdraw
-	if err := d.active.Withdraw(t.ID, now); err != nil {
-		e.cfg.Log.Error("template withdrawn twice", "domain", d.id, "template", t.ID)
-	}
-	delete(d.defined, t.Template)
-	e.release()
-}
-
 // sendFailed handles an error on a session that may go on living: what is
 // due next is tried again, until the session has failed for as long as an
 // unanswered probe may. Only a message that is itself refused is given up.
@@ -174,6 +173,9 @@ func (e *Exporter) sendFailed(s *session, now time.Time, err error, data bool) {
 	}
 	if s.tries++; s.tries == 1 {
 		s.failing = now
+	}
+	if s.tries > 1 && !s.canProbe {
+		s.doubt(s.failing, &e.cfg)
 	}
 	if now.Sub(s.failing) >= e.cfg.DeadAfter {
 		e.lose(s, now, err)
@@ -205,7 +207,7 @@ func (e *Exporter) split(m *message, limit int) {
 		if !b.Empty() {
 			pieces = append(pieces, &message{
 				dom: m.dom, records: b.Records(), options: options, gap: gap,
-				version: m.version, data: b.Finish(ipfix.Header{Domain: m.dom.id}),
+				version: m.version, replay: m.replay, data: b.Finish(ipfix.Header{Domain: m.dom.id}),
 			})
 			p := pieces[len(pieces)-1]
 			p.buf = p.data
@@ -231,10 +233,11 @@ func (e *Exporter) split(m *message, limit int) {
 	m.dom.lost += gap
 	e.n.split++
 	// A flush waits for all pieces; the first message's release counts one.
-	more := uint64(len(pieces))
-	e.sealed += more
-	for i := range e.flushes {
-		e.flushes[i].upTo += more
+	if more := uint64(len(pieces)); !m.replay {
+		e.sealed += more
+		for i := range e.flushes {
+			e.flushes[i].upTo += more
+		}
 	}
 	e.release()
 	for i := len(pieces) - 1; i >= 0; i-- {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ipfixsuite/ipfix"
+	"ipfixsuite/rotation"
 	"ipfixsuite/templates"
 	"ipfixsuite/transport"
 )
@@ -12,6 +13,8 @@ import (
 // session is one Transport Session and what the collector has been told on
 // it. The loop owns it; only the prober runs beside.
 type session struct {
+	id      rotation.ID
+	path    int // which of the collectors it goes to
 	t       transport.Session
 	props   transport.Properties
 	domains []sessionDomain // by domain.index
@@ -21,13 +24,35 @@ type session struct {
 	// confirmed is how many of octets the collector's process has proven to
 	// have taken; probed how many the probe under way will prove.
 	confirmed, probed uint64
+	kept              kept
 
-	opened   time.Time
 	probes   chan uint64 // to the prober; one at most is under way
 	probing  bool
+	asked    time.Time // when the probe under way began
 	canProbe bool
 	probeAt  time.Time // of the next heartbeat
 	stop     context.CancelFunc
+	over     bool   // given up or closed: nothing concerns it any more
+	hints    uint64 // what SessionStats.UnreachableHints was last
+
+	// As candidate: what it has yet to be told, and up to which message of
+	// the queue it knows the options records.
+	priming    []primeJob
+	primedUpTo uint64
+	primed     bool
+	proving    bool
+	proven     bool
+
+	// refuted: a handshake with its collector failed since it last answered.
+	// doubted: the time up to which what it was sent is thought to have
+	// arrived, since then (zero: all that is old enough).
+	refuted bool
+	doubted time.Time
+
+	// When replaced.
+	draining            bool
+	replaced            rotation.Cause
+	drainBegan, settled time.Time
 
 	// tries counts the failures to send what is due next, since failing;
 	// retryAt is when it is tried again.
@@ -40,9 +65,12 @@ type sessionDomain struct {
 	// seq is the sequence number of the next message: the Data Records sent
 	// so far on this session, and those that should have been but were
 	// dropped (RFC 7011, Section 3.1).
-	seq      uint32
-	version  uint64 // of domain.active when Templates were last announced
-	told     map[uint16]*ipfix.Template
+	seq     uint32
+	version uint64 // of domain.active when Templates were last announced
+	told    map[uint16]*ipfix.Template
+	// ended are Templates whose withdrawal has its place behind what was
+	// sent: they are not announced again.
+	ended    map[*ipfix.Template]bool
 	schedule *templates.Schedule
 	primed   bool   // had all there was when it began
 	options  uint64 // number of the last of the Exporter's own records sent
@@ -59,7 +87,6 @@ func newSession(t transport.Session, now time.Time, cfg *Config) *session {
 	s := &session{
 		t:        t,
 		props:    p,
-		opened:   now,
 		probes:   make(chan uint64, 1),
 		canProbe: p.Confirms == transport.ConfirmProcess,
 	}
@@ -77,6 +104,7 @@ func (s *session) domain(d *domain, cfg *Config) *sessionDomain {
 	sd := &s.domains[d.index]
 	if sd.schedule == nil {
 		sd.told = make(map[uint16]*ipfix.Template)
+		sd.ended = make(map[*ipfix.Template]bool)
 		sd.schedule = templates.NewSchedule(cfg.schedule(s.props))
 	}
 	return sd
@@ -102,7 +130,7 @@ func (s *session) probe(now time.Time, cfg *Config) {
 	if s.probing || !s.canProbe {
 		return
 	}
-	s.probing = true
+	s.probing, s.asked = true, now
 	s.probed = s.octets
 	if cfg.Heartbeat > 0 {
 		s.probeAt = now.Add(cfg.Heartbeat)
@@ -115,12 +143,33 @@ func (s *session) heartbeatDue(now time.Time) bool {
 	return s.canProbe && !s.probing && !s.probeAt.IsZero() && !now.Before(s.probeAt)
 }
 
-// room is how many octets may be sent before a probe is answered.
-func (s *session) room(window int) int {
-	if window < 0 || !s.canProbe {
+// suspect reports whether an answer is overdue, or nothing can be sent.
+func (s *session) suspect(now time.Time, cfg *Config) bool {
+	return s.tries > 0 && now.Sub(s.failing) >= cfg.SuspectAfter || s.canProbe && s.probing && now.Sub(s.asked) >= cfg.SuspectAfter
+}
+
+// suspectAt is when suspect becomes true by time.
+func (s *session) suspectAt(cfg *Config) time.Time {
+	if !s.canProbe || !s.probing {
+		return time.Time{}
+	}
+	return s.asked.Add(cfg.SuspectAfter)
+}
+
+// roomOn is how many octets may be sent on the session before a probe is
+// answered. What is unconfirmed on the session beside it counts as well: it
+// waits in the same socket.
+func (e *Exporter) roomOn(s *session) int {
+	if e.cfg.Window < 0 || !s.canProbe {
 		return int(^uint(0) >> 1)
 	}
-	return window - int(s.octets-s.confirmed)
+	room := e.cfg.Window
+	for _, o := range [...]*session{e.loop.cur, e.loop.next, e.loop.old} {
+		if o != nil && o.canProbe && o.path == s.path && (o == s || !o.over) {
+			room -= int(o.octets - o.confirmed)
+		}
+	}
+	return room
 }
 
 // halfSpent reports whether half the window went out after what the last

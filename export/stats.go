@@ -20,20 +20,26 @@ type Summary struct {
 	RecordsDropped uint64 `json:"records_dropped"`
 	// RecordsReplayed were sent once more, on another session.
 	RecordsReplayed uint64 `json:"records_replayed"`
-	RecordsSpooled  uint64 `json:"records_spooled"`
+	// RecordsUnconfirmed were sent, but neither confirmed nor sent again
+	// before the Exporter ended.
+	RecordsUnconfirmed uint64 `json:"records_unconfirmed"`
+	RecordsSpooled     uint64 `json:"records_spooled"`
 	// ControlRecordsSent are options records of the Exporter itself, about
 	// the export (RFC 7011, Section 4); they are in no other counter.
-	ControlRecordsSent uint64  `json:"control_records_sent"`
-	MessagesSent       uint64  `json:"messages_sent"`
-	TemplatesSent      uint64  `json:"templates_sent"`
-	SessionsOpened     uint64  `json:"sessions_opened"`
-	SessionsResumed    uint64  `json:"sessions_resumed"`
-	Rotations          uint64  `json:"rotations"`
-	HeartbeatsSent     uint64  `json:"heartbeats_sent"`
-	HeartbeatsAnswered uint64  `json:"heartbeats_answered"`
-	CollectorsLost     uint64  `json:"collectors_lost"`
-	MaxSwapGapUS       uint64  `json:"max_swap_gap_us"`
-	CPUSeconds         float64 `json:"cpu_seconds"` // of the process, user and system
+	ControlRecordsSent uint64 `json:"control_records_sent"`
+	MessagesSent       uint64 `json:"messages_sent"`
+	TemplatesSent      uint64 `json:"templates_sent"`
+	SessionsOpened     uint64 `json:"sessions_opened"`
+	SessionsResumed    uint64 `json:"sessions_resumed"`
+	Rotations          uint64 `json:"rotations"`
+	HeartbeatsSent     uint64 `json:"heartbeats_sent"`
+	HeartbeatsAnswered uint64 `json:"heartbeats_answered"`
+	CollectorsLost     uint64 `json:"collectors_lost"`
+	// MaxSwapGapUS is the longest time, in microseconds, that data had to
+	// wait for work on another session: handshake results, priming, proof,
+	// swap, drain.
+	MaxSwapGapUS uint64  `json:"max_swap_gap_us"`
+	CPUSeconds   float64 `json:"cpu_seconds"` // of the process, user and system
 }
 
 // Stats is a snapshot of what Summary does not tell.
@@ -45,13 +51,20 @@ type Stats struct {
 	QueuedMessages  int
 	QueuedBytes     int
 	UnconfirmedSent uint64 // octets that no probe had confirmed when a session ended
-	Session         *transport.SessionStats
+	// RecordsUnkept were not confirmed when RetainBytes made them go: had
+	// their session died, they would not have been sent again.
+	RecordsUnkept uint64
+	Session       *transport.SessionStats
 }
 
 // counters are guarded by Exporter.mu.
 type counters struct {
 	handed, sent, dropped               uint64
 	control, replayed                   uint64
+	unconfirmed                         uint64 // sent, lost with a session, not sent again
+	unkept                              uint64 // sent, not confirmed, let go for want of room
+	rotations                           uint64
+	maxGap                              time.Duration
 	flows                               uint64 // sent, options records left out
 	droppedFlows                        uint64
 	droppedPackets, droppedOctets       uint64
@@ -102,6 +115,7 @@ func (e *Exporter) Stats() Stats {
 			RecordsSent:        n.sent,
 			RecordsDropped:     n.dropped,
 			RecordsReplayed:    n.replayed,
+			RecordsUnconfirmed: n.unconfirmed,
 			ControlRecordsSent: n.control,
 			MessagesSent:       n.messages,
 			TemplatesSent:      n.templates,
@@ -109,7 +123,9 @@ func (e *Exporter) Stats() Stats {
 			SessionsResumed:    n.resumed,
 			HeartbeatsSent:     n.probesSent,
 			HeartbeatsAnswered: n.probesAnswered,
+			Rotations:          n.rotations,
 			CollectorsLost:     n.lost,
+			MaxSwapGapUS:       uint64(n.maxGap.Microseconds()),
 			CPUSeconds:         cpuSeconds(),
 		},
 		BytesSent:       n.octets,
@@ -118,6 +134,7 @@ func (e *Exporter) Stats() Stats {
 		QueuedMessages:  e.queue.len(),
 		QueuedBytes:     e.queue.octets,
 		UnconfirmedSent: n.unconfirmedAtEnd,
+		RecordsUnkept:   n.unkept,
 	}
 	if e.session != nil {
 		s := e.session.Stats()

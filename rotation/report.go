@@ -15,9 +15,13 @@ func (m *Machine) Want(c Cause) {
 	m.wants[c] = true
 }
 
-// Calm takes a suspicion back: the active session has given a sign of life.
-// A session that is being built because of it goes on.
-func (m *Machine) Calm() { m.wants[Suspicion] = false }
+// Forgo takes a wish back, such as Suspicion when the active session has given
+// a sign of life. A session that is being built because of it goes on.
+func (m *Machine) Forgo(c Cause) {
+	if c > None && c < Lost {
+		m.wants[c] = false
+	}
+}
 
 // Carried notes what the active session took.
 func (m *Machine) Carried(records, octets uint64) {

@@ -155,7 +155,7 @@ func (w *world) step() {
 		w.m.Want(Cause(w.rng.IntN(int(Lost)))) // never a lie about Lost
 	}
 	if w.fault(0.05) {
-		w.m.Calm()
+		w.m.Forgo(Cause(w.rng.IntN(int(Lost) + 1)))
 	}
 	if w.fault(0.1) {
 		// One of the sessions dies, in whatever step it is.

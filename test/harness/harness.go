@@ -258,13 +258,19 @@ func (p *Process) Stop() {
 // End waits for the program to end by itself with exit code 0.
 func (p *Process) End() {
 	p.t.Helper()
+	p.EndWithin(60 * time.Second)
+}
+
+// EndWithin is End with another patience.
+func (p *Process) EndWithin(patience time.Duration) {
+	p.t.Helper()
 	select {
 	case <-p.exited:
 		if p.err != nil {
 			p.t.Fatalf("%s: %v", p.name, p.err)
 		}
-	case <-time.After(60 * time.Second):
-		p.t.Fatalf("%s did not end in 60 s", p.name)
+	case <-time.After(patience):
+		p.t.Fatalf("%s did not end in %v", p.name, patience)
 	}
 }
 

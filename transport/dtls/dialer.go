@@ -9,6 +9,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/heartbeat"
@@ -30,7 +31,11 @@ type Dialer struct {
 
 	once  sync.Once
 	cache *sessionCache
+	fresh atomic.Bool // the next session must not resume
 }
+
+// Forget makes the next Dial a full handshake.
+func (d *Dialer) Forget() { d.fresh.Store(true) }
 
 // Dial implements transport.Dialer.
 func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
@@ -48,6 +53,9 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 		return nil, errors.New("dtls: no name to check the peer's certificate against")
 	}
 	d.once.Do(func() { d.cache = newSessionCache(1, cfg.SessionTTL) })
+	if d.fresh.CompareAndSwap(true, false) {
+		d.cache.clear()
+	}
 	conn, peer, err := d.Connect(ctx)
 	if err != nil {
 		return nil, err

@@ -96,6 +96,14 @@ func (c *sessionCache) del(key string, id []byte) {
 	}
 }
 
+// clear forgets all sessions.
+func (c *sessionCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.byKey)
+	c.order.Init()
+}
+
 func (c *sessionCache) remove(e *list.Element) {
 	entry := c.order.Remove(e).(cacheEntry)
 	delete(c.byKey, entry.key)

@@ -1,0 +1,139 @@
+package export
+
+import "time"
+
+// kept holds what a session sent and nobody has confirmed yet: the confirmed
+// window. Should the session die, it is sent again on the next one. It is a
+// ring, owned by the loop.
+type kept struct {
+	ring   []keptMessage
+	head   int
+	n      int
+	octets int
+}
+
+type keptMessage struct {
+	m   *message
+	end uint64 // the session's octets when it had gone
+	at  time.Time
+}
+
+func (k *kept) first() *keptMessage { return &k.ring[k.head] }
+
+func (k *kept) push(m *message, end uint64, at time.Time) {
+	if k.n == len(k.ring) {
+		ring := make([]keptMessage, max(64, 2*len(k.ring)))
+		for i := range k.n {
+			ring[i] = k.ring[(k.head+i)%len(k.ring)]
+		}
+		k.ring, k.head = ring, 0
+	}
+	k.ring[(k.head+k.n)%len(k.ring)] = keptMessage{m, end, at}
+	k.n++
+	k.octets += cap(m.buf)
+}
+
+func (k *kept) pop() *message {
+	m := k.ring[k.head].m
+	k.ring[k.head] = keptMessage{}
+	k.head = (k.head + 1) % len(k.ring)
+	k.n--
+	k.octets -= cap(m.buf)
+	return m
+}
+
+func (k *kept) popLast() *message {
+	i := (k.head + k.n - 1) % len(k.ring)
+	m := k.ring[i].m
+	k.ring[i] = keptMessage{}
+	k.n--
+	k.octets -= cap(m.buf)
+	return m
+}
+
+// keep takes a message that was sent on the session into its window.
+// Exporter.mu is held.
+func (e *Exporter) keep(s *session, m *message, now time.Time) {
+	if !s.keeps(&e.cfg) {
+		e.done(m, now)
+		return
+	}
+	s.kept.push(m, s.octets, now)
+	for s.kept.octets > e.cfg.RetainBytes {
+		if old := s.kept.pop(); old.withdraw != nil {
+			e.done(old, now)
+		} else {
+			e.n.unkept += uint64(old.records)
+			e.done(old, now)
+		}
+	}
+}
+
+// keeps reports whether anything sent on the session is kept at all.
+func (s *session) keeps(cfg *Config) bool {
+	return s.canProbe || cfg.Retain > 0
+}
+
+// confirm lets go of what the collector has, or must have by now.
+func (e *Exporter) confirm(s *session, now time.Time) {
+	if s.kept.n == 0 {
+		return
+	}
+	old := now.Add(-e.cfg.Retain)
+	if !s.doubted.IsZero() && s.doubted.Before(old) {
+		old = s.doubted
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for s.kept.n > 0 {
+		k := s.kept.first()
+		if s.canProbe {
+			// An answered probe is proof, whatever the time.
+			if k.end > s.confirmed {
+				return
+			}
+		} else if k.at.After(old) {
+			return
+		}
+		e.done(s.kept.pop(), now)
+	}
+}
+
+// doubt notes that a session without probes may be dead: time proves nothing
+// from here on, nor for the last Retain before.
+func (s *session) doubt(now time.Time, cfg *Config) {
+	if s.doubted.IsZero() {
+		s.doubted = now.Add(-cfg.Retain)
+	}
+}
+
+// replay puts what the session has not been confirmed back in front of the
+// queue. Its gaps have been told; the records are on their way a second time.
+func (e *Exporter) replay(s *session, now time.Time) (records uint64) {
+	e.confirm(s, now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for s.kept.n > 0 {
+		m := s.kept.popLast()
+		if m.withdraw == nil {
+			m.gap, m.replay = 0, true
+			records += uint64(m.records)
+		}
+		e.queue.pushFront(m)
+	}
+	return records
+}
+
+// done ends a message's life: it was sent for good, or counted as dropped.
+// Exporter.mu is held.
+func (e *Exporter) done(m *message, now time.Time) {
+	if t := m.withdraw; t != nil {
+		// The Template had to last as long as data that it describes might
+		// have to be sent again; now its id comes to rest.
+		if err := m.dom.active.Withdraw(t.ID, now); err != nil {
+			e.cfg.Log.Error("template withdrawn twice", "domain", m.dom.id, "template", t.ID)
+		}
+		delete(m.dom.defined, t.Template)
+	}
+	e.queue.put(m)
+}

@@ -1,0 +1,251 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ipfixsuite/rotation"
+)
+
+const (
+	// drainLinger is how long a session that answers no probes is kept after
+	// its last message: what is in flight must not come after the farewell.
+	drainLinger = time.Second
+	// settle is the same for one whose collector has confirmed everything
+	// that came in time; twice the round trip is added.
+	settle = 20 * time.Millisecond
+	// suspectDrain bounds the drain of a session that was replaced on
+	// suspicion: its collector answers elsewhere.
+	suspectDrain = 1500 * time.Millisecond
+)
+
+// rotate does what the machine asks for, and takes the sessions beside the
+// active one a step further.
+func (e *Exporter) rotate(ctx context.Context, now time.Time) {
+	l := &e.loop
+	e.watch(now)
+	for {
+		a := l.machine.Advance(now)
+		switch a.Op {
+		case rotation.Build:
+			e.build(ctx, now, a)
+		case rotation.Prime:
+			e.beginPrime(l.next, now)
+		case rotation.Prove:
+			l.next.proving = true
+		case rotation.Swap:
+			e.swap(ctx, now, a)
+		case rotation.Drain:
+			l.old.drain(now)
+		case rotation.Close:
+			e.closeOne(now, a)
+		case rotation.Nothing:
+			if !e.further(ctx, now) {
+				return
+			}
+		}
+	}
+}
+
+// watch turns what was noticed into wishes.
+func (e *Exporter) watch(now time.Time) {
+	l := &e.loop
+	if at := l.choice.ReturnAt(); !at.IsZero() && !now.Before(at) && l.cur != nil {
+		l.machine.Want(rotation.Path)
+	}
+	if l.cur == nil {
+		return
+	}
+	if l.cur.suspect(now, &e.cfg) {
+		l.machine.Want(rotation.Suspicion)
+	}
+	if l.hintAt.After(now) {
+		return
+	}
+	l.hintAt = now.Add(hintInterval)
+	if n := l.cur.t.Stats().UnreachableHints; n != l.cur.hints {
+		// Whoever can forge an ICMP message gets a probe for it, or where the
+		// peer answers none a handshake, no more than one a backoff.
+		l.cur.hints = n
+		if l.cur.canProbe {
+			l.cur.probe(now, &e.cfg)
+		} else if l.cur.props.Secure {
+			l.machine.Want(rotation.Suspicion)
+		}
+	}
+}
+
+// further takes the candidate and the draining session a step further and
+// reports whether the machine was told something.
+func (e *Exporter) further(ctx context.Context, now time.Time) bool {
+	l := &e.loop
+	told := false
+	if s := l.next; s != nil && !s.over {
+		switch {
+		case s.proving && s.canProbe && !s.proven:
+			s.probe(now, &e.cfg)
+		case s.proving:
+			s.proving = false
+			l.machine.Proved(now, s.id)
+			told = true
+		case !s.primed:
+			done, err := e.prime(ctx, s, now)
+			if err != nil {
+				e.loseOther(s, now, fmt.Errorf("priming: %w", err))
+				return true
+			}
+			if s.primed = done; done {
+				l.machine.Primed(now, s.id)
+				told = true
+			}
+		}
+	}
+	s := l.old
+	if s == nil || s.over || !s.draining {
+		return told
+	}
+	switch at := s.drainBegan.Add(suspectDrain); {
+	case s.drained(now, &e.cfg):
+		s.draining = false
+		l.machine.Drained(now, s.id)
+		return true
+	case s.replaced == rotation.Suspicion && !now.Before(at) && s.settled.IsZero():
+		e.loseOther(s, now, errUnconfirmed)
+		return true
+	}
+	return told
+}
+
+// swap makes the candidate the session that carries data.
+func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
+	l := &e.loop
+	s := l.next
+	if err := e.catchUp(ctx, s, now); err != nil {
+		l.lastErr = err // the session's end is seen by the loop
+	}
+	old := l.cur
+	l.cur, l.next = s, nil
+	if old != nil {
+		l.old = old
+		old.replaced = a.Cause
+		if !old.canProbe && !old.doubted.IsZero() {
+			// Handshakes or sending failed and now there is a session: the
+			// collector has been away, and what it was sent may be nowhere.
+			again := e.replay(old, now)
+			e.mu.Lock()
+			e.n.lost++
+			e.mu.Unlock()
+			e.cfg.Log.Warn("collector was away", "session", old.t.Peer().Session, "records_again", again)
+		}
+	}
+	// A collector that answers has a live session; whatever was suspected
+	// was suspected of the old one.
+	l.machine.Forgo(rotation.Suspicion)
+	l.choice.Opened(now, s.path)
+	e.mu.Lock()
+	e.session = s.t
+	if old != nil {
+		e.n.rotations++
+	}
+	e.maxMessage = e.limit(s)
+	e.mu.Unlock()
+	if !e.stats.off && old == nil {
+		if l.statsAt.IsZero() {
+			l.statsAt = now.Add(e.cfg.StatsInterval)
+		} else {
+			l.statsAt = now // what happened without a session
+		}
+	}
+	if old != nil {
+		e.cfg.Log.Info("session replaced", "session", s.t.Peer().Session, "old", old.t.Peer().Session, "cause", a.Cause.String())
+	}
+}
+
+// closeOne closes what the machine has given up or is done with.
+func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
+	l := &e.loop
+	if l.building.id == a.ID {
+		l.building.dropped = true
+		l.building.cancel() // its result reports that it is over
+		return
+	}
+	var s *session
+	switch {
+	case l.next != nil && l.next.id == a.ID:
+		s = l.next
+	case l.old != nil && l.old.id == a.ID:
+		s = l.old
+		if a.Failed && !s.over {
+			e.loseOther(s, now, errUnconfirmed)
+		}
+	default:
+		for i, g := range l.gone {
+			if g.id == a.ID {
+				s = g
+				l.gone = append(l.gone[:i], l.gone[i+1:]...)
+				break
+			}
+		}
+	}
+	if s == nil {
+		l.machine.Closed(now, a.ID)
+		return
+	}
+	e.forget(s)
+	l.wg.Go(func() { // ends by closeTimeout
+		closeSession(s.t)
+		l.closedOnes <- s.id
+	})
+	if !a.Failed {
+		e.cfg.Log.Info("session closed", "session", s.t.Peer().Session)
+	}
+}
+
+// drain begins the end of a session that was replaced.
+func (s *session) drain(now time.Time) {
+	s.draining = true
+	s.drainBegan = now
+	s.settled = time.Time{}
+}
+
+// drained reports whether everything the session carried has had the time it
+// needs, and asks the collector for a sign of it.
+func (s *session) drained(now time.Time, cfg *Config) bool {
+	if !s.canProbe {
+		return !now.Before(s.drainBegan.Add(drainLinger))
+	}
+	if s.confirmed < s.octets || s.probing {
+		s.probe(now, cfg)
+		return false
+	}
+	if s.props.Ordered {
+		return true
+	}
+	if s.settled.IsZero() {
+		s.settled = now.Add(settle + 2*s.t.Stats().RTT)
+	}
+	return !now.Before(s.settled)
+}
+
+// drainNext is when drained has to be asked again.
+func (s *session) drainNext() time.Time {
+	switch {
+	case !s.draining || s.over:
+		return time.Time{}
+	case !s.canProbe:
+		return s.drainBegan.Add(drainLinger)
+	case s.replaced == rotation.Suspicion && s.settled.IsZero():
+		return s.drainBegan.Add(suspectDrain)
+	}
+	return s.settled
+}
+
+// Rotate asks for a new session beside the present one: the operator wants
+// it, or the credentials have changed. It may be called at any time.
+func (e *Exporter) Rotate(cause rotation.Cause) {
+	select {
+	case e.rotateNow <- cause:
+	default: // one is asked for already
+	}
+}

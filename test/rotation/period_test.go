@@ -1,0 +1,49 @@
+package rotation
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+)
+
+// One session a second, data all the while: nothing lost, nothing twice, no
+// data before its template, and never more than 5 ms without a way for data.
+func TestRotation_EverySecond(t *testing.T) {
+	const rate = 20_000
+	d := long(t, 8*time.Second)
+	n := int(d.Seconds() * rate)
+	pki := harness.NewPKI(t, "collector", "exporter")
+	flows := filepath.Join(t.TempDir(), "flows")
+	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + flows}, pki.Flags("collector")...)...)
+	begin := time.Now()
+	summary := filepath.Join(t.TempDir(), "exporter.json")
+	e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{"run", "--summary", summary, "--source", "json:" + numbered(t, n), "--to", "dtls+udp://" + c.Addr,
+		"--rotate", "1s", "--full-handshake-every", "5", "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
+	e.EndWithin(d + time.Minute)
+	took := time.Since(begin)
+	sum := harness.ReadSummary(t, summary)
+	got := c.Summary()
+	missing, again := written(t, n, flows)
+	t.Logf("%v: %v rotations, %v sessions (%v resumed), longest gap %v µs, %v replayed, exporter %.2f s and collector %.2f s of CPU",
+		took.Round(time.Millisecond), sum["rotations"], sum["sessions_opened"], sum["sessions_resumed"], sum["max_swap_gap_us"],
+		sum["records_replayed"], sum["cpu_seconds"], got["cpu_seconds"])
+	if missing != 0 || again != int(sum["records_replayed"]) {
+		t.Errorf("%d records missing, %d twice", missing, again)
+	}
+	if sum["rotations"] < d.Seconds()*0.7 || sum["sessions_resumed"] < sum["rotations"]/2 || sum["sessions_resumed"] == sum["rotations"] {
+		t.Errorf("too few rotations, or too many or too few of them resumed: %v", sum)
+	}
+	if sum["max_swap_gap_us"] > 5000 {
+		t.Errorf("no way for data for %v µs", sum["max_swap_gap_us"])
+	}
+	if sum["records_exported"] != float64(n) || sum["records_sent"] != float64(n) || sum["records_dropped"] != 0 || sum["collectors_lost"] != 0 {
+		t.Errorf("exporter %v", sum)
+	}
+	if got["records_lost"] != 0 || got["data_before_template"] != 0 || got["records_undecodable"] != 0 || got["socket_drops"] != 0 ||
+		got["sessions_opened"] != sum["sessions_opened"] || got["sessions_resumed"] != sum["sessions_resumed"] {
+		t.Errorf("collector %v", got)
+	}
+}
