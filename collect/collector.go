@@ -161,8 +161,11 @@ func (c *Collector) Open(p transport.Peer, props transport.Properties) (transpor
 		c.resumed++
 	}
 	if n, ok := c.coming.allow(e.lastSeen); ok {
-		c.log.Info("session opened", "exporter", p.Identity, "session", p.Session, "remote", p.Remote,
-			"scheme", p.Scheme, "resumed", p.Resumed, "overlap", len(e.sessions)-1, "suppressed", n)
+		args := []any{
+			"exporter", p.Identity, "session", p.Session, "remote", p.Remote,
+			"scheme", p.Scheme, "resumed", p.Resumed, "overlap", len(e.sessions) - 1,
+		}
+		c.log.Info("session opened", unlogged(args, n)...)
 	}
 	return r, nil
 }
@@ -216,9 +219,10 @@ func (c *Collector) end(r *receiver, reason error) {
 	}
 	args := []any{
 		"exporter", r.peer.Identity, "session", r.peer.Session, "records", st.Records,
-		"lost", st.Sequence.Lost, "undecodable", st.Sequence.Unreadable, "suppressed", n,
+		"lost", st.Sequence.Lost, "undecodable", st.Sequence.Unreadable,
 	}
-	if reason != nil {
+	args = unlogged(args, n)
+	if reason != nil && !errors.Is(reason, transport.ErrClosed) {
 		args = append(args, "reason", reason)
 	}
 	c.log.Info("session closed", args...)

@@ -26,7 +26,7 @@ func (r *receiver) fault(err error, what string) {
 		r.faults[what]++
 	}
 	if n, ok := r.allow(); ok {
-		r.log().Warn("malformed message", "domain", r.meta.Domain, "seq", r.msg.Sequence, "err", err, "suppressed", n)
+		r.log().Warn("malformed message", "domain", r.meta.Domain, "seq", r.msg.Sequence, "error", err, "suppressed", n)
 	}
 }
 
@@ -73,7 +73,7 @@ func (r *receiver) tellConvention(after bool) {
 
 func (r *receiver) logTemplate(what string, ch templates.Change) {
 	if n, ok := r.allow(); ok {
-		r.log().Warn(what, "domain", r.meta.Domain, "template", ch.ID, "err", ch.Err, "suppressed", n)
+		r.log().Warn(what, "domain", r.meta.Domain, "template", ch.ID, "error", ch.Err, "suppressed", n)
 	}
 }
 

@@ -41,7 +41,7 @@ func (r *receiver) learn(t *ipfix.Template) {
 	}
 	r.n.ControlIgnored++
 	if n, ok := r.allow(); ok {
-		r.log().Warn("element type ignored", "domain", r.meta.Domain, "err", err, "suppressed", n)
+		r.log().Warn("element type ignored", "domain", r.meta.Domain, "error", err, "suppressed", n)
 	}
 }
 

@@ -32,3 +32,11 @@ func (s *sampler) allow(now time.Time) (suppressed uint64, ok bool) {
 	suppressed, s.suppressed = s.suppressed, 0
 	return suppressed, true
 }
+
+// unlogged adds how many lines were left out since the last one, if any were.
+func unlogged(args []any, n uint64) []any {
+	if n == 0 {
+		return args
+	}
+	return append(args, "suppressed", n)
+}

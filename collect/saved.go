@@ -174,7 +174,7 @@ func (c *Collector) wake(r *receiver) {
 		n, err := r.store.Restore(now, saved[i])
 		restored += n
 		if err != nil {
-			c.log.Debug("templates not restored", "exporter", r.peer.Identity, "session", r.peer.Session, "err", err)
+			c.log.Debug("templates not restored", "exporter", r.peer.Identity, "session", r.peer.Session, "error", err)
 		}
 		if d := r.domain(saved[i].ID, now); d != nil {
 			d.lastSeen = now

@@ -145,7 +145,7 @@ func (o *output) tell(log *slog.Logger) {
 	st := o.snapshot(snapshotPatience)
 	switch {
 	case st.Error != "" && (st.Error != o.toldError || st.Dropped != o.toldDropped):
-		log.Error("sink fails", "sink", o.name, "err", st.Error, "dropped", st.Dropped)
+		log.Error("sink fails", "sink", o.name, "error", st.Error, "dropped", st.Dropped)
 	case st.Error == "" && o.toldError != "":
 		log.Info("sink works again", "sink", o.name, "dropped", st.Dropped)
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"ipfixsuite/capture"
 	"ipfixsuite/ie"
@@ -123,6 +125,9 @@ func (d *Decoder) File(path string) error {
 		return err
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return &fs.PathError{Op: "read", Path: path, Err: syscall.EISDIR}
+	}
 	return d.Read(path, f)
 }
 

@@ -65,7 +65,7 @@ func (c *Credentials) loadCertificate(certFile, keyFile string, now time.Time) e
 	if err != nil {
 		return err
 	}
-	certs, err := parseCertificates(certFile, data)
+	certs, err := parseCertificates("certificate", certFile, data)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (c *Credentials) loadRoots(name string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	certs, err := parseCertificates(name, data)
+	certs, err := parseCertificates("CA", name, data)
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,8 @@ func (c *Credentials) loadRoots(name string, now time.Time) error {
 }
 
 // parseCertificates reads all certificates of a PEM file; keys beside them are
-// passed over.
-func parseCertificates(name string, data []byte) ([]*x509.Certificate, error) {
+// passed over. Errors call it what it is for.
+func parseCertificates(what, name string, data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for n := 1; ; n++ {
 		var block *pem.Block
@@ -139,12 +139,12 @@ func parseCertificates(name string, data []byte) ([]*x509.Certificate, error) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, &Error{Subject: "certificate " + name, Reason: fmt.Sprintf("PEM block %d", n), Err: err}
+			return nil, &Error{Subject: what + " " + name, Reason: fmt.Sprintf("PEM block %d", n), Err: err}
 		}
 		certs = append(certs, cert)
 	}
 	if len(certs) == 0 {
-		return nil, &Error{Subject: "certificate " + name, Reason: "no certificate in it",
+		return nil, &Error{Subject: what + " " + name, Reason: "no certificate in it",
 			hint: "a PEM file is wanted (-----BEGIN CERTIFICATE-----); for DER: openssl x509 -inform DER -in " + name + " -out NAME.pem"}
 	}
 	return certs, nil

@@ -210,7 +210,7 @@ func (l *listener) failed(p *peer, n *pending, err error) {
 
 func (l *listener) logRefusal(remote netip.AddrPort, what string, err error) {
 	if ok, unlogged := l.sampler.take(time.Now()); ok {
-		l.cfg.Log.Warn(what, "remote", remote, "err", err, "unlogged", unlogged)
+		l.cfg.Log.Warn(what, "remote", remote, "error", err, "unlogged", unlogged)
 	}
 }
 

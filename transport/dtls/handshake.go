@@ -162,7 +162,7 @@ func (d *driver) associate(snap snapshot) (*taken, error) {
 		// pion's own line is wrong for a server that resumes: it names the
 		// server's random.
 		if _, err := fmt.Fprintf(w, "CLIENT_RANDOM %x %x\n", clientRandom, snap.MasterSecret); err != nil {
-			d.cfg.Log.Warn("key log not written", "err", err)
+			d.cfg.Log.Warn("key log not written", "error", err)
 		}
 	}
 	t.cid = snap.LocalConnectionID
