@@ -50,7 +50,7 @@ func Keep(dir *Dir, log *slog.Logger, files ...File) *Keeper {
 	tick := time.Minute
 	for _, f := range files {
 		k.files = append(k.files, &kept{File: f, saved: f.Changes()})
-		tick = min(tick, max(f.Every/4, 10*time.Millisecond))
+		tick = min(tick, max(f.Every/2, 10*time.Millisecond))
 	}
 	k.wg.Go(func() { // ends with stop
 		ticker := time.NewTicker(tick)

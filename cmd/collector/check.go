@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"ipfixsuite/config"
 )
 
 func checkCommand() *cli.Command {
@@ -26,6 +28,11 @@ Example:
 			for _, sink := range s.sinks {
 				if err := sinkError(sink, writableSink(sink)); err != nil {
 					return err
+				}
+			}
+			if s.state != "" {
+				if err := writableDir(s.state); err != nil {
+					return config.FileError("--state "+s.state, err)
 				}
 			}
 			for _, e := range s.endpoints {

@@ -58,6 +58,7 @@ func serveFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "flush", Value: collect.DefaultFlushInterval, Usage: "write what sinks hold every `TIME`", EnvVars: config.Env("flush")},
 		&cli.BoolFlag{Name: "sync", Usage: "wait for the disk before an exporter is told that its records are safe", EnvVars: config.Env("sync")},
 		&cli.DurationFlag{Name: "rotate-files", Value: jsonl.DefaultMaxAge, Usage: "begin a new file every `TIME`; 0: never", EnvVars: config.Env("rotate-files")},
+		&cli.StringFlag{Name: "state", Usage: "keep sessions that can be resumed, and templates of udp://, in `DIR`; as secret as private keys", EnvVars: config.Env("state")},
 		&cli.IntFlag{Name: "receive-buffer", Usage: "ask the kernel for `OCTETS` for datagrams not yet read", DefaultText: "4 MiB", EnvVars: config.Env("receive-buffer")},
 		config.MTU(),
 	}
@@ -73,6 +74,7 @@ type server struct {
 	registry  *ie.Registry
 	lifetime  time.Duration
 	flush     time.Duration
+	state     string // directory
 	summary   string
 	every     time.Duration // between lines of counters in the log
 	log       *slog.Logger
@@ -88,7 +90,7 @@ func serverOf(c *cli.Context) (*server, error) {
 	}
 	s := &server{
 		sinks: config.Values(c, "sink"), summary: c.String("summary"), every: c.Duration("stats-every"), log: log,
-		flush:   c.Duration("flush"),
+		flush: c.Duration("flush"), state: c.String("state"),
 		sinkCfg: sinkConfig{stdout: c.App.Writer, sync: c.Bool("sync"), maxAge: config.OrNever(c.Duration("rotate-files")), log: log},
 	}
 	if c.IsSet("template-lifetime") {
@@ -161,7 +163,19 @@ func serveAction(c *cli.Context) error {
 }
 
 // run serves until ctx ends, then writes what the sinks hold.
-func (s *server) run(ctx context.Context) (*collect.Summary, error) {
+func (s *server) run(ctx context.Context) (sum *collect.Summary, err error) {
+	mem, err := openMemory(s.state, s.log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, mem.close()) }()
+	if mem != nil {
+		s.listen.DTLS.Sessions = mem.sessions
+	}
+	return s.serve(ctx, mem)
+}
+
+func (s *server) serve(ctx context.Context, mem *memory) (*collect.Summary, error) {
 	listeners, err := s.bind()
 	if err != nil {
 		return nil, err
@@ -177,8 +191,9 @@ func (s *server) run(ctx context.Context) (*collect.Summary, error) {
 	}
 	col := collect.New(collect.Config{
 		Sinks: sinks, Names: s.sinks, Registry: s.registry, Log: s.log,
-		TemplateLifetime: s.lifetime, FlushInterval: s.flush,
+		TemplateLifetime: s.lifetime, FlushInterval: s.flush, SaveTemplates: mem != nil,
 	})
+	mem.keep(col)
 	var wg sync.WaitGroup
 	for i, l := range listeners {
 		s.log.Info("listening", "addr", l.Addr().String(), "endpoint", s.endpoints[i].String())

@@ -42,13 +42,18 @@ func checkSink(spec string) error {
 	return nil
 }
 
-// writableSink says whether files can be made where a sink writes: in its
-// directory, or in the one that would hold it.
+// writableSink says whether files can be made where a sink writes.
 func writableSink(spec string) error {
 	_, dir, _ := strings.Cut(spec, ":")
 	if dir == "-" {
 		return nil
 	}
+	return writableDir(dir)
+}
+
+// writableDir says whether files can be made in a directory, or in the one
+// that would hold it.
+func writableDir(dir string) error {
 	for at := dir; ; at = filepath.Dir(at) {
 		info, err := os.Stat(at)
 		switch {

@@ -274,6 +274,17 @@ func (p *Process) EndWithin(patience time.Duration) {
 	}
 }
 
+// Kill ends the program as an accident would, and waits until it is gone.
+func (p *Process) Kill() {
+	p.t.Helper()
+	_ = p.Cmd.Process.Kill()
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		p.t.Fatalf("%s cannot be killed", p.name)
+	}
+}
+
 // FreePort returns a UDP port of 127.0.0.1 that nobody uses just now.
 func FreePort(t testing.TB) int {
 	t.Helper()

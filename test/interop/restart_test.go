@@ -1,0 +1,151 @@
+package interop
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+)
+
+// holds waits until a file has the text in it.
+func holds(t *testing.T, pattern, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), text) {
+				return
+			}
+		}
+	}
+	t.Fatalf("%s never held %q", pattern, text)
+}
+
+// feed gives an exporter that reads standard input records from one number to
+// another.
+func feed(e *harness.Process, from, to int) {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, `{"octetDeltaCount":%d,"sourceIPv4Address":"192.0.2.1"}`+"\n", i)
+	}
+	e.Input(b.String())
+}
+
+// Plain UDP: the exporter does not notice that the collector was killed and
+// started again; with --state the records that come next are decoded at once,
+// without it they wait for templates that come ten minutes later.
+func TestCollectorRestart_PlainUDP(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		state bool
+	}{{"with state", true}, {"without", false}} {
+		t.Run(row.name, func(t *testing.T) {
+			state, flags := filepath.Join(t.TempDir(), "state"), []string{}
+			if row.state {
+				flags = []string{"--state", state}
+			}
+			first, second := t.TempDir(), t.TempDir()
+			c := harness.StartCollector(t, append([]string{"--listen", "udp://127.0.0.1:0", "--sink", "json:" + first, "--flush", "50ms"}, flags...)...)
+			e := harness.Start(t, harness.Binary(t, "exporter"), "run", "--source", "json:-", "--to", "udp://"+c.Addr, "--template-refresh", "10m")
+			feed(e, 0, 50)
+			holds(t, first+"/*", `"octetDeltaCount":49`)
+			if row.state {
+				holds(t, state+"/templates.json", `"options":true`)
+			}
+			c.Kill()
+			c = harness.StartCollector(t, append([]string{"--listen", "udp://" + c.Addr, "--sink", "json:" + second, "--flush", "50ms", "--stats-every", "50ms"}, flags...)...)
+			feed(e, 50, 100)
+			want := 50.0
+			if row.state {
+				holds(t, second+"/*", `"octetDeltaCount":99`) // while the exporter runs
+			} else {
+				c.Wait(`"msg":"stats"`)
+				want = 0
+			}
+			e.Stop()
+			sum := c.Summary()
+			early := sum["data_before_template"]
+			if sum["records_received"] != want || sum["records_lost"] != 0 || (early == 0) != row.state {
+				t.Errorf("collector: %v", sum)
+			}
+			if got := len(harness.JSONLines(t, second)); got != int(want) {
+				t.Errorf("%d records written", got)
+			}
+		})
+	}
+}
+
+// DTLS: what the exporter still sends on the old session is dropped without a
+// word and counted; its next handshake is taken at once, and resumes where the
+// sessions were kept.
+func TestCollectorRestart_DTLS(t *testing.T) {
+	pki := harness.NewPKI(t, "collector.example", "exporter.example")
+	for _, row := range []struct {
+		name  string
+		state bool
+	}{{"with state", true}, {"without", false}} {
+		t.Run(row.name, func(t *testing.T) {
+			state, flags := filepath.Join(t.TempDir(), "state"), pki.Flags("collector.example")
+			if row.state {
+				flags = append(flags, "--state", state)
+			}
+			c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + t.TempDir()}, flags...)...)
+			capture := filepath.Join(harness.Root(t), "testdata", "mixed.pcap")
+			summary := filepath.Join(t.TempDir(), "exporter.json")
+			e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{
+				"run", "--source", "pcap:" + capture + "?loop=0&pace=2000", "--active-timeout", "1s", "--idle-timeout", "1s",
+				"--heartbeat", "200ms", "--dead-after", "1s", "--to", "dtls+udp://" + c.Addr, "--summary", summary, "--log-format", "json",
+			}, pki.Flags("exporter.example")...)...)
+			c.Wait(`"msg":"session opened"`)
+			if row.state {
+				holds(t, state+"/sessions.json", `"id"`)
+			}
+			opened := logTime(t, e.Wait(`"msg":"session opened"`))
+			c.Kill()
+			c = harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + c.Addr, "--sink", "json:" + t.TempDir()}, flags...)...)
+			back := time.Now()
+			c.Wait(`"msg":"session opened"`)
+			t.Logf("killed %v after the session began; the next session %v after the restart", back.Sub(opened).Round(time.Millisecond), time.Since(back).Round(time.Millisecond))
+			e.Stop()
+			sum := c.Summary()
+			if sum["sessions_opened"] != 1 || (sum["sessions_resumed"] == 1) != row.state || sum["records_received"] == 0 || sum["data_before_template"] != 0 {
+				t.Errorf("collector: %v", sum)
+			}
+			var end struct {
+				HandshakesFailed int `json:"handshakes_failed"`
+				Dropped          string
+			}
+			if err := json.Unmarshal([]byte(c.Wait(`"msg":"closed"`)), &end); err != nil {
+				t.Fatal(err)
+			}
+			stale := regexp.MustCompile(`stale:(\d+)`).FindStringSubmatch(end.Dropped)
+			if end.HandshakesFailed != 0 || stale == nil {
+				t.Errorf("%+v", end)
+			}
+			for _, l := range c.Lines() {
+				if strings.Contains(l, `"level":"WARN"`) {
+					t.Errorf("the log says: %s", l)
+				}
+			}
+			t.Logf("dropped %s", end.Dropped)
+		})
+	}
+}
+
+func logTime(t *testing.T, line string) (at time.Time) {
+	t.Helper()
+	var l struct{ Time time.Time }
+	if err := json.Unmarshal([]byte(line), &l); err != nil {
+		t.Fatal(err)
+	}
+	return l.Time
+}
