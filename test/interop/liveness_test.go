@@ -81,18 +81,43 @@ func (w *watch) run(t *testing.T, ctx context.Context) (time.Time, heartbeat.Cau
 	}
 }
 
-// A collector that stops is known as dead within 3 s, whether it is stopped,
-// killed or somebody else's, and whether there is traffic or none; until then
-// it is taken for alive.
-func TestDeadCollectorIsKnown(t *testing.T) {
-	const limit = 3 * time.Second
-	pki := harness.NewPKI(t, "collector.example", "exporter.example")
+// dialerTo makes a dialer with the exporter's certificate.
+func dialerTo(t *testing.T, pki harness.PKI, addr string) transport.Dialer {
+	t.Helper()
 	creds, err := credentials.Load(credentials.Config{
 		CertFile: pki.Cert("exporter.example"), KeyFile: pki.Key("exporter.example"), CAFile: pki.CA(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	e, err := transport.ParseEndpoint("dtls+udp://" + addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Dialer(e, endpoint.Config{Credentials: creds, MTU: 1500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// dialTo opens a session that ends with the test.
+func dialTo(t *testing.T, d transport.Dialer) transport.Session {
+	t.Helper()
+	s, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	return s
+}
+
+// A collector that stops is known as dead within 3 s, whether it is stopped,
+// killed or somebody else's, and whether there is traffic or none; until then
+// it is taken for alive.
+func TestDeadCollectorIsKnown(t *testing.T) {
+	const limit = 3 * time.Second
+	pki := harness.NewPKI(t, "collector.example", "exporter.example")
 	gnutls := func(t *testing.T) (*harness.Process, string) {
 		port := harness.FreePort(t)
 		p := harness.Start(t, harness.Tool(t, "gnutls-serv"), "--udp", "--heartbeat", "--echo", "-p", strconv.Itoa(port), "--require-client-cert",
@@ -121,18 +146,8 @@ func TestDeadCollectorIsKnown(t *testing.T) {
 			var took []time.Duration
 			for i := range 3 {
 				p, addr := row.start(t)
-				e, err := transport.ParseEndpoint("dtls+udp://" + addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				d, err := endpoint.Dialer(e, endpoint.Config{Credentials: creds, MTU: 1500})
-				if err != nil {
-					t.Fatal(err)
-				}
-				s, err := d.Dial(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
+				d := dialerTo(t, pki, addr)
+				s := dialTo(t, d)
 				alive := 2*time.Second + time.Duration(i)*350*time.Millisecond
 				var stopped time.Time
 				timer := time.AfterFunc(alive, func() {
@@ -151,7 +166,6 @@ func TestDeadCollectorIsKnown(t *testing.T) {
 				if st.ProbesAnswered == 0 || w.asked < 2 {
 					t.Errorf("stats %+v", st)
 				}
-				_ = s.Close(t.Context())
 				_ = p.Cmd.Process.Kill()
 			}
 			t.Logf("dead after %v", took)
@@ -165,26 +179,9 @@ func TestDeadCollectorIsKnown(t *testing.T) {
 // A collector that stands still for a second is not given up.
 func TestStandstillIsNoDeath(t *testing.T) {
 	pki := harness.NewPKI(t, "collector.example", "exporter.example")
-	creds, err := credentials.Load(credentials.Config{
-		CertFile: pki.Cert("exporter.example"), KeyFile: pki.Key("exporter.example"), CAFile: pki.CA(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + t.TempDir()}, pki.Flags("collector.example")...)...)
-	e, err := transport.ParseEndpoint("dtls+udp://" + c.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Dialer(e, endpoint.Config{Credentials: creds, MTU: 1500})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := d.Dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close(t.Context())
+	d := dialerTo(t, pki, c.Addr)
+	s := dialTo(t, d)
 	stop := time.AfterFunc(1500*time.Millisecond, func() { _ = c.Cmd.Process.Signal(syscall.SIGSTOP) })
 	resume := time.AfterFunc(2500*time.Millisecond, func() { _ = c.Cmd.Process.Signal(syscall.SIGCONT) })
 	defer stop.Stop()
@@ -196,6 +193,33 @@ func TestStandstillIsNoDeath(t *testing.T) {
 		t.Errorf("given up: %v", cause)
 	}
 	if st := s.Stats(); st.ProbesAnswered < 4 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+// GnuTLS answers requests padded to the path's size; without an answer the
+// session would shrink its messages.
+func TestPaddedHeartbeatsToGnuTLS(t *testing.T) {
+	gnutls := harness.Tool(t, "gnutls-serv")
+	pki := harness.NewPKI(t, "collector.example", "exporter.example")
+	port := harness.FreePort(t)
+	p := harness.Start(t, gnutls, "--udp", "--heartbeat", "--echo", "-p", strconv.Itoa(port), "--require-client-cert", "--verify-client-cert",
+		"--x509cafile", pki.CA(), "--x509certfile", pki.Cert("collector.example"), "--x509keyfile", pki.Key("collector.example"))
+	p.Wait("listening on IPv4")
+	s := dialTo(t, dialerTo(t, pki, fmt.Sprintf("127.0.0.1:%d", port)))
+	before := s.MaxMessage()
+	for range 8 {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		if err := s.Probe(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	if after := s.MaxMessage(); after != before {
+		t.Errorf("messages shrank from %d to %d octets", before, after)
+	}
+	// Later ones need no padding.
+	if st := s.Stats(); st.ProbesAnswered != 8 || st.ProbesSent > 12 {
 		t.Errorf("stats %+v", st)
 	}
 }

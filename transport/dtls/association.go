@@ -115,9 +115,14 @@ func (a *association) sendRecord(t record.Type, content []byte) error {
 
 // sendHeartbeat sends one message with fresh padding.
 func (a *association) sendHeartbeat(m heartbeat.Message) error {
-	var padding [heartbeat.MinPadding]byte
-	rand.Read(padding[:])
-	b, err := m.AppendBinary(make([]byte, 0, heartbeat.HeaderLen+len(m.Payload)+len(padding)), padding[:])
+	return a.sendPadded(m, heartbeat.MinPadding)
+}
+
+// sendPadded sends one message with so many octets of padding.
+func (a *association) sendPadded(m heartbeat.Message, octets int) error {
+	padding := make([]byte, octets)
+	rand.Read(padding)
+	b, err := m.AppendBinary(make([]byte, 0, heartbeat.HeaderLen+len(m.Payload)+len(padding)), padding)
 	if err != nil {
 		return err
 	}

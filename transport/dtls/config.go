@@ -73,6 +73,10 @@ type Config struct {
 	// Probe spaces the transmissions of a Dialer's heartbeat requests. Reliable
 	// is taken from the carrier.
 	Probe heartbeat.TimerConfig
+	// NoPathProbe stops a Dialer's session from padding a heartbeat request now
+	// and then to the size the carrier promises, by which it learns of a path
+	// that drops such datagrams without a word (RFC 6520, Section 5.1).
+	NoPathProbe bool
 	// Heartbeat says what is offered of RFC 6520.
 	Heartbeat HeartbeatPolicy
 	// ConnectionID offers (Dialer) or grants (Listener) a Connection ID to

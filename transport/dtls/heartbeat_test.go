@@ -18,6 +18,7 @@ import (
 func TestProbeIsABarrier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		collector, exporter := mutual(t)
+		exporter.NoPathProbe = true
 		n := newMemNetwork()
 		l := serve(t, n.listen(collectorAddr), collector)
 		var barriers []func()

@@ -1,9 +1,7 @@
 package dtls
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,9 +18,6 @@ import (
 const (
 	// sendBatch is how many messages one WriteBatch takes at most.
 	sendBatch = 64
-	// probeLen is the payload of a probe: random, so that no answer to
-	// another one can be taken for its answer.
-	probeLen = 16
 )
 
 // session is the exporter's end; it implements transport.Session. Its reader
@@ -43,6 +38,7 @@ type session struct {
 	// request in flight. Whoever has the token has the timer.
 	probing chan struct{}
 	timer   *heartbeat.Timer
+	path    pathProbe
 	pmu     sync.Mutex
 	payload []byte        // awaited
 	answer  chan struct{} // closed when it came
@@ -160,7 +156,7 @@ func (s *session) sendErr() error {
 
 // MaxMessage implements transport.Session.
 func (s *session) MaxMessage() int {
-	return max(min(s.conn.MaxDatagram(s.remote)-s.sealer.Overhead(), record.MaxContent), 0)
+	return max(min(s.path.limit(s.conn.MaxDatagram(s.remote))-s.sealer.Overhead(), record.MaxContent), 0)
 }
 
 // Properties implements transport.Session.
@@ -189,67 +185,6 @@ func (s *session) Err() error {
 	default:
 	}
 	return nil
-}
-
-// Probe implements transport.Session by a heartbeat request, repeated on an
-// unreliable carrier until it is answered or ctx ends (RFC 6520, Section 3).
-func (s *session) Probe(ctx context.Context) error {
-	// A peer that announced peer_not_allowed_to_send must not be sent any
-	// (RFC 6520, Section 2, MUST).
-	if s.mode != heartbeat.PeerAllowed {
-		return transport.ErrNoProbe
-	}
-	select {
-	case <-s.probing:
-	case <-s.done:
-		return s.sendErr()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { s.probing <- struct{}{} }()
-
-	payload := make([]byte, probeLen)
-	rand.Read(payload)
-	answer := make(chan struct{})
-	s.pmu.Lock()
-	s.payload, s.answer = payload, answer
-	s.pmu.Unlock()
-	defer func() {
-		s.pmu.Lock()
-		s.payload, s.answer = nil, nil
-		s.pmu.Unlock()
-	}()
-	s.timer.Start(time.Now())
-	defer s.timer.Stop()
-	wake := time.NewTimer(0)
-	defer wake.Stop()
-	for {
-		select {
-		case <-answer:
-			s.timer.Answered(time.Now())
-			s.rtt.Store(int64(s.timer.RTT()))
-			s.pings.answered.Add(1)
-			return nil
-		case <-s.done:
-			return s.sendErr()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-wake.C:
-		}
-		now := time.Now()
-		if s.timer.Due(now) {
-			if err := s.sendHeartbeat(heartbeat.Message{Type: heartbeat.Request, Payload: payload}); err != nil {
-				if errors.Is(err, transport.ErrClosed) || errors.Is(err, record.ErrExhausted) {
-					return s.sendErr()
-				}
-				s.fails.Add(1) // as if lost: the next one may get through
-			}
-			s.pings.sent.Add(1)
-		}
-		if next := s.timer.Next(); !next.IsZero() {
-			wake.Reset(next.Sub(now))
-		}
-	}
 }
 
 // Close implements transport.Session.
@@ -325,34 +260,5 @@ func (s *session) receive(b []byte, now time.Time) {
 			// A Collecting Process sends no messages.
 			s.drops.add(dropUnexpected)
 		}
-	}
-}
-
-func (s *session) heartbeat(content []byte) {
-	m, err := heartbeat.Parse(content)
-	if err != nil {
-		s.drops.add(dropHeartbeat)
-		return
-	}
-	if m.Type == heartbeat.Response {
-		s.pmu.Lock()
-		defer s.pmu.Unlock()
-		if s.payload == nil || !bytes.Equal(m.Payload, s.payload) {
-			s.drops.add(dropHeartbeat)
-			return
-		}
-		s.payload = nil
-		close(s.answer)
-		return
-	}
-	s.pings.received.Add(1)
-	// Who was told not to send is not answered (RFC 6520, Section 4).
-	if !s.answers {
-		s.drops.add(dropHeartbeat)
-		return
-	}
-	m.Type = heartbeat.Response
-	if s.sendHeartbeat(m) == nil {
-		s.pings.answers.Add(1)
 	}
 }
