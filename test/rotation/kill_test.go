@@ -1,0 +1,99 @@
+package rotation
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+)
+
+// A collector that is killed with SIGKILL at random moments and started again
+// after a while costs no record: each is in its files at least once.
+func TestCollector_Killed(t *testing.T) {
+	const rate = 5000
+	kills, pause := 4, 2*time.Second
+	if d := long(t, 0); d > 0 {
+		kills, pause = 20, 10*time.Second
+	}
+	rng := rand.New(rand.NewPCG(7011, 1))
+	// What there is to send must outlast the kills.
+	n := rate * int((time.Duration(kills)*(5*time.Second+pause) + 5*time.Second).Seconds())
+	pki := harness.NewPKI(t, "collector", "exporter")
+	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	flows := filepath.Join(t.TempDir(), "flows")
+	serve := func() *harness.Collector {
+		return harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
+	}
+	c := serve()
+	summary := filepath.Join(t.TempDir(), "exporter.json")
+	e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{"run", "--summary", summary, "--log-format", "json",
+		"--source", "json:" + numbered(t, n), "--to", "dtls+udp://" + addr, "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
+	e.Wait("session opened")
+	var killed []time.Time
+	for range kills {
+		time.Sleep(500*time.Millisecond + time.Duration(rng.Int64N(int64(3*time.Second))))
+		killed = append(killed, time.Now())
+		c.Kill()
+		time.Sleep(time.Duration(rng.Int64N(int64(pause))))
+		c = serve()
+		time.Sleep(1500 * time.Millisecond)
+	}
+	e.EndWithin(time.Duration(n/rate)*time.Second + 2*time.Minute)
+	sum := harness.ReadSummary(t, summary)
+	got := c.Summary()
+	missing, again := written(t, n, flows)
+	t.Logf("%d kills, %d records: %d missing, %d twice (%v replayed), %v collectors lost, known after p50 %v, p95 %v, max %v",
+		kills, n, missing, again, sum["records_replayed"], sum["collectors_lost"], percentile(detected(e.Lines(), killed), 50),
+		percentile(detected(e.Lines(), killed), 95), percentile(detected(e.Lines(), killed), 100))
+	if missing != 0 {
+		t.Errorf("%d of %d records missing", missing, n)
+	}
+	if float64(again) > sum["records_replayed"] || sum["records_sent"] != float64(n) || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+		t.Errorf("%d twice: %v", again, sum)
+	}
+	if int(sum["collectors_lost"]) < kills {
+		t.Errorf("%v collectors lost in %d kills", sum["collectors_lost"], kills)
+	}
+	if got["records_lost"] != 0 || got["data_before_template"] != 0 || got["socket_drops"] != 0 {
+		t.Errorf("collector %v", got)
+	}
+}
+
+// detected finds out how long after each kill the exporter's log tells of the
+// loss.
+func detected(lines []string, killed []time.Time) []time.Duration {
+	var lost []time.Time
+	for _, l := range lines {
+		if !strings.Contains(l, `"msg":"session lost"`) {
+			continue
+		}
+		var entry struct{ Time time.Time }
+		if json.Unmarshal([]byte(l), &entry) == nil {
+			lost = append(lost, entry.Time)
+		}
+	}
+	var after []time.Duration
+	for _, k := range killed {
+		for _, l := range lost {
+			if l.After(k) {
+				after = append(after, l.Sub(k).Round(time.Millisecond))
+				break
+			}
+		}
+	}
+	slices.Sort(after)
+	return after
+}
+
+func percentile(sorted []time.Duration, p int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[(len(sorted)-1)*p/100]
+}
