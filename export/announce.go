@@ -194,7 +194,7 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 func (e *Exporter) awaitRoom(ctx context.Context, s *session, size int) error {
 	l := &e.loop
 	for e.cfg.Window > 0 && e.roomOn(s) < size-e.cfg.Window/2 && s.octets > s.confirmed {
-		s.probe(time.Now(), &e.cfg)
+		s.probe(time.Now())
 		select {
 		case r := <-l.probed:
 			e.answered(r)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"ipfixsuite/heartbeat"
 	"ipfixsuite/ie"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/rotation"
@@ -38,6 +39,8 @@ const (
 	// hintInterval is the time between two looks at a session's
 	// UnreachableHints.
 	hintInterval = 200 * time.Millisecond
+	// probeTimeout ends a probe that nobody waits for any more.
+	probeTimeout = time.Minute
 	// sendTries bounds the attempts to send one message on a living session.
 	sendTries = 3
 )
@@ -88,8 +91,9 @@ type Config struct {
 	// Heartbeat is the time between probes where a probe proves that the
 	// collector's process lives; 0: 1 s, negative: none.
 	Heartbeat time.Duration
-	// DeadAfter is how long a probe may stay without answer before the
-	// session is given up; 0: 5 s.
+	// DeadAfter is the time within which the death of the collector is known,
+	// whenever it dies; 0: Heartbeat and 2 s. Before it a second session is
+	// tried beside. A session that takes nothing is given up after it, too.
 	DeadAfter time.Duration
 	// Window bounds the octets sent that no probe has confirmed, so that a
 	// fast source does not overrun the collector's socket buffer; 0:
@@ -97,9 +101,6 @@ type Config struct {
 	// It has no effect where probes confirm nothing.
 	Window int
 
-	// SuspectAfter is how long a probe may stay without answer before another
-	// session is opened beside, as a second opinion; 0: 1.2 s.
-	SuspectAfter time.Duration
 	// Retain is how long what was sent may be sent again where probes confirm
 	// nothing; 0: 3 s, negative: not at all. Where they do, everything is
 	// kept until it is confirmed.
@@ -167,9 +168,8 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxTemplates, 16384)
 	setDefault(&c.StatsInterval, time.Minute)
 	setDefault(&c.Heartbeat, time.Second)
-	setDefault(&c.DeadAfter, 5*time.Second)
+	setDefault(&c.DeadAfter, max(c.Heartbeat, 0)+heartbeat.DefaultWindow)
 	setDefault(&c.Window, 192<<10)
-	setDefault(&c.SuspectAfter, 1200*time.Millisecond)
 	setDefault(&c.Retain, 3*time.Second)
 	setDefault(&c.RetainBytes, 4<<20)
 	setDefault(&c.DialTimeout, 10*time.Second)

@@ -72,6 +72,9 @@ func (e *Exporter) opened(r dialResult) {
 	}
 	p := r.t.Peer()
 	l.machine.Built(now, b.id, true, !p.Resumed)
+	if l.cur != nil && l.cur.live != nil && l.cur.path == b.path {
+		l.cur.live.SecondOpinion(now, true)
+	}
 	if id, _ := l.machine.Candidate(); id != b.id {
 		l.wg.Go(func() { // ends by closeTimeout
 			closeSession(r.t)
@@ -79,11 +82,11 @@ func (e *Exporter) opened(r dialResult) {
 		})
 		return
 	}
-	s := newSession(r.t, now, &e.cfg)
+	s := newSession(r.t)
 	s.id, s.path = b.id, b.path
 	pctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	l.wg.Go(func() { s.prober(pctx, e.cfg.DeadAfter, l.probed) }) // forget stops it
+	l.wg.Go(func() { s.prober(pctx, l.probed) }) // forget stops it
 	l.next = s
 
 	e.mu.Lock()
@@ -111,6 +114,9 @@ func (e *Exporter) unreachable(b building, now time.Time, err error) {
 		return
 	}
 	l.cur.refuted = true
+	if l.cur.live != nil {
+		l.cur.live.SecondOpinion(now, false)
+	}
 	l.cur.doubt(now, &e.cfg)
 }
 
@@ -129,14 +135,18 @@ func (e *Exporter) answered(r probeResult) {
 		e.confirm(s, now)
 		if s == e.loop.cur {
 			s.refuted = false
+			s.live.Answered(now)
 			e.loop.machine.Forgo(rotation.Suspicion)
 		}
 	case errors.Is(r.err, transport.ErrNoProbe):
 		s.canProbe = false
+		if s.live != nil {
+			s.live.Silence(now)
+		}
 		e.cfg.Log.Info("collector answers no heartbeats", "session", s.t.Peer().Session)
 	case ended(s.t): // the loop sees it
 	default:
-		err := fmt.Errorf("heartbeat not answered for %v: %w", e.cfg.DeadAfter, r.err)
+		err := fmt.Errorf("heartbeat not answered: %w", r.err)
 		if s == e.loop.cur {
 			e.lose(s, now, err)
 		} else {

@@ -54,7 +54,7 @@ func (e *Exporter) prime(ctx context.Context, s *session, now time.Time) (done b
 			return false, nil
 		}
 		if e.roomOn(s) < e.limit(s) && s.octets > s.confirmed {
-			s.probe(now, &e.cfg)
+			s.probe(now)
 			if s.probing {
 				return false, nil // goes on when it is answered
 			}

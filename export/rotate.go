@@ -48,34 +48,6 @@ func (e *Exporter) rotate(ctx context.Context, now time.Time) {
 	}
 }
 
-// watch turns what was noticed into wishes.
-func (e *Exporter) watch(now time.Time) {
-	l := &e.loop
-	if at := l.choice.ReturnAt(); !at.IsZero() && !now.Before(at) && l.cur != nil {
-		l.machine.Want(rotation.Path)
-	}
-	if l.cur == nil {
-		return
-	}
-	if l.cur.suspect(now, &e.cfg) {
-		l.machine.Want(rotation.Suspicion)
-	}
-	if l.hintAt.After(now) {
-		return
-	}
-	l.hintAt = now.Add(hintInterval)
-	if n := l.cur.t.Stats().UnreachableHints; n != l.cur.hints {
-		// Whoever can forge an ICMP message gets a probe for it, or where the
-		// peer answers none a handshake, no more than one a backoff.
-		l.cur.hints = n
-		if l.cur.canProbe {
-			l.cur.probe(now, &e.cfg)
-		} else if l.cur.props.Secure {
-			l.machine.Want(rotation.Suspicion)
-		}
-	}
-}
-
 // further takes the candidate and the draining session a step further and
 // reports whether the machine was told something.
 func (e *Exporter) further(ctx context.Context, now time.Time) bool {
@@ -84,7 +56,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 	if s := l.next; s != nil && !s.over {
 		switch {
 		case s.proving && s.canProbe && !s.proven:
-			s.probe(now, &e.cfg)
+			s.probe(now)
 		case s.proving:
 			s.proving = false
 			l.machine.Proved(now, s.id)
@@ -106,7 +78,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 		return told
 	}
 	switch at := s.drainBegan.Add(suspectDrain); {
-	case s.drained(now, &e.cfg):
+	case s.drained(now):
 		s.draining = false
 		l.machine.Drained(now, s.id)
 		return true
@@ -143,6 +115,7 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 	// was suspected of the old one.
 	l.machine.Forgo(rotation.Suspicion)
 	l.choice.Opened(now, s.path)
+	e.judge(s, old, now)
 	e.mu.Lock()
 	e.session = s.t
 	if old != nil {
@@ -211,12 +184,12 @@ func (s *session) drain(now time.Time) {
 
 // drained reports whether everything the session carried has had the time it
 // needs, and asks the collector for a sign of it.
-func (s *session) drained(now time.Time, cfg *Config) bool {
+func (s *session) drained(now time.Time) bool {
 	if !s.canProbe {
 		return !now.Before(s.drainBegan.Add(drainLinger))
 	}
 	if s.confirmed < s.octets || s.probing {
-		s.probe(now, cfg)
+		s.probe(now)
 		return false
 	}
 	if s.props.Ordered {

@@ -167,9 +167,6 @@ func (e *Exporter) advance(ctx context.Context, now time.Time) error {
 		return e.giveUp(now)
 	}
 	e.confirm(s, now)
-	if s.heartbeatDue(now) {
-		s.probe(now, &e.cfg)
-	}
 	if now.Before(s.retryAt) {
 		return nil
 	}
@@ -266,15 +263,7 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 			sooner(l.without.Add(e.cfg.GiveUp))
 		}
 	} else {
-		if at := s.suspectAt(&e.cfg); at.After(now) {
-			sooner(at)
-		}
-		if at := l.choice.ReturnAt(); at.After(now) {
-			sooner(at)
-		}
-		if !s.probing && s.canProbe {
-			sooner(s.probeAt)
-		}
+		sooner(e.watchNext(now))
 		due := l.statsAt
 		for i := range s.domains {
 			if sc := s.domains[i].schedule; sc != nil && !sc.Next().IsZero() && (due.IsZero() || sc.Next().Before(due)) {
@@ -327,7 +316,7 @@ func (e *Exporter) conclude(ctx context.Context, now time.Time) (done, again boo
 		return false, true // the session may be gone
 	}
 	if s.canProbe && s.confirmed < s.octets {
-		s.probe(now, &e.cfg)
+		s.probe(now)
 		return false, !s.probing
 	}
 	return true, false

@@ -89,7 +89,7 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 		}
 	}
 	if full || s.halfSpent(e.cfg.Window) {
-		s.probe(now, &e.cfg)
+		s.probe(now)
 	}
 	if err != nil {
 		e.sendFailed(s, now, err, true)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"ipfixsuite/heartbeat"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/rotation"
 	"ipfixsuite/templates"
@@ -28,12 +29,12 @@ type session struct {
 
 	probes   chan uint64 // to the prober; one at most is under way
 	probing  bool
-	asked    time.Time // when the probe under way began
 	canProbe bool
-	probeAt  time.Time // of the next heartbeat
-	stop     context.CancelFunc
-	over     bool   // given up or closed: nothing concerns it any more
-	hints    uint64 // what SessionStats.UnreachableHints was last
+	// live judges the session while it carries data; nil: nothing can tell.
+	live  *heartbeat.Liveness
+	stop  context.CancelFunc
+	over  bool   // given up or closed: nothing concerns it any more
+	hints uint64 // what SessionStats.UnreachableHints was last
 
 	// As candidate: what it has yet to be told, and up to which message of
 	// the queue it knows the options records.
@@ -82,18 +83,14 @@ type probeResult struct {
 	err    error
 }
 
-func newSession(t transport.Session, now time.Time, cfg *Config) *session {
+func newSession(t transport.Session) *session {
 	p := t.Properties()
-	s := &session{
+	return &session{
 		t:        t,
 		props:    p,
 		probes:   make(chan uint64, 1),
 		canProbe: p.Confirms == transport.ConfirmProcess,
 	}
-	if cfg.Heartbeat > 0 {
-		s.probeAt = now.Add(cfg.Heartbeat)
-	}
-	return s
 }
 
 // domain returns the session's state of a domain.
@@ -112,9 +109,9 @@ func (s *session) domain(d *domain, cfg *Config) *sessionDomain {
 
 // prober answers the loop's requests for probes. It ends when probes is
 // closed; stop cuts the probe under way short.
-func (s *session) prober(ctx context.Context, timeout time.Duration, results chan<- probeResult) {
+func (s *session) prober(ctx context.Context, results chan<- probeResult) {
 	for octets := range s.probes {
-		pctx, cancel := context.WithTimeout(ctx, timeout)
+		pctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		err := s.t.Probe(pctx)
 		cancel()
 		select {
@@ -126,34 +123,16 @@ func (s *session) prober(ctx context.Context, timeout time.Duration, results cha
 }
 
 // probe asks for a sign of life unless one is awaited already.
-func (s *session) probe(now time.Time, cfg *Config) {
+func (s *session) probe(now time.Time) {
 	if s.probing || !s.canProbe {
 		return
 	}
-	s.probing, s.asked = true, now
+	s.probing = true
 	s.probed = s.octets
-	if cfg.Heartbeat > 0 {
-		s.probeAt = now.Add(cfg.Heartbeat)
+	if s.live != nil {
+		s.live.Ask(now) // if it was not its wish
 	}
 	s.probes <- s.octets
-}
-
-// heartbeatDue reports whether the session was not probed for long enough.
-func (s *session) heartbeatDue(now time.Time) bool {
-	return s.canProbe && !s.probing && !s.probeAt.IsZero() && !now.Before(s.probeAt)
-}
-
-// suspect reports whether an answer is overdue, or nothing can be sent.
-func (s *session) suspect(now time.Time, cfg *Config) bool {
-	return s.tries > 0 && now.Sub(s.failing) >= cfg.SuspectAfter || s.canProbe && s.probing && now.Sub(s.asked) >= cfg.SuspectAfter
-}
-
-// suspectAt is when suspect becomes true by time.
-func (s *session) suspectAt(cfg *Config) time.Time {
-	if !s.canProbe || !s.probing {
-		return time.Time{}
-	}
-	return s.asked.Add(cfg.SuspectAfter)
 }
 
 // roomOn is how many octets may be sent on the session before a probe is

@@ -35,7 +35,7 @@ func runFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "template-refresh", Value: time.Minute, Usage: "repeat templates every `TIME` on unreliable transports; 0: never", EnvVars: config.Env("template-refresh")},
 		&cli.Float64Flag{Name: "max-rate", Usage: "send at most `N` records a second", DefaultText: "no limit", EnvVars: config.Env("max-rate")},
 		&cli.DurationFlag{Name: "heartbeat", Value: time.Second, Usage: "probe the collector every `TIME` where it answers; 0: never", EnvVars: config.Env("heartbeat")},
-		&cli.DurationFlag{Name: "dead-after", Value: 5 * time.Second, Usage: "a probe unanswered for `TIME` ends the session", EnvVars: config.Env("dead-after")},
+		&cli.DurationFlag{Name: "dead-after", Value: 3 * time.Second, Usage: "the death of a collector that answers probes is known within `TIME`", DefaultText: "--heartbeat and 2s", EnvVars: config.Env("dead-after")},
 		&cli.DurationFlag{Name: "rotate", Value: 10 * time.Minute, Usage: "replace a session by a new one, without a gap, at least every `TIME`; 0: only for a reason", DefaultText: "10m; for udp: 0", EnvVars: config.Env("rotate")},
 		&cli.IntFlag{Name: "full-handshake-every", Value: 24, Usage: "each `N`-th session begins with a full handshake, others resume; 1: all, 0: only the first", EnvVars: config.Env("full-handshake-every")},
 		&cli.DurationFlag{Name: "retain", Value: 3 * time.Second, Usage: "where the collector confirms nothing, what was sent in the last `TIME` is sent again on the next session; 0: nothing", EnvVars: config.Env("retain")},
@@ -100,7 +100,7 @@ func settingsOf(c *cli.Context) (*settings, error) {
 	s.export = export.Config{
 		Dialer: s.dialer, Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
 		MaxRate: c.Float64("max-rate"), TemplateRefresh: config.OrNever(c.Duration("template-refresh")),
-		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: c.Duration("dead-after"), GiveUp: giveUp(c, s.source),
+		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: deadAfter(c), GiveUp: giveUp(c, s.source),
 		Rotate: rotate(c, s.to), FullHandshakeEvery: c.Int("full-handshake-every"), Retain: config.OrNever(c.Duration("retain")),
 	}
 	if err := errors.Join(s.meter.Validate(), s.export.Validate()); err != nil {
@@ -116,6 +116,14 @@ func giveUp(c *cli.Context, src string) time.Duration {
 		return c.Duration("give-up")
 	}
 	return 30 * time.Second
+}
+
+// deadAfter leaves a default that follows --heartbeat to the exporter.
+func deadAfter(c *cli.Context) time.Duration {
+	if c.IsSet("dead-after") {
+		return c.Duration("dead-after")
+	}
+	return 0
 }
 
 // rotate: a session without a handshake has nothing to prove by a new one.

@@ -255,12 +255,6 @@ func (p *Process) Stop() {
 	p.End()
 }
 
-// Kill ends the program by SIGKILL and waits until it is gone.
-func (p *Process) Kill() {
-	_ = p.Cmd.Process.Kill()
-	<-p.exited
-}
-
 // End waits for the program to end by itself with exit code 0.
 func (p *Process) End() {
 	p.t.Helper()

@@ -1,0 +1,115 @@
+package export
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"ipfixsuite/heartbeat"
+	"ipfixsuite/rotation"
+)
+
+const (
+	// never stands for the time between probes where none are wished for:
+	// only the window asks for them then.
+	never = 24 * time.Hour
+	// failingLong is how long a session may take nothing without suspicion.
+	failingLong = 1200 * time.Millisecond
+)
+
+var (
+	errSilent  = errors.New("the collector answers no more")
+	errStalled = errors.New("the collector takes sessions, but does not confirm what it is sent")
+)
+
+// judge gives a session that is to carry data its judge. What was learnt of
+// the collector on the old one is kept.
+func (e *Exporter) judge(s, old *session, now time.Time) {
+	if !s.props.Secure && !s.canProbe {
+		return // a handshake that anybody can answer proves nothing
+	}
+	if old != nil && old.live != nil && old.path == s.path && old.canProbe == s.canProbe {
+		s.live = old.live.Successor(now)
+		return
+	}
+	s.live = heartbeat.NewLiveness(e.cfg.liveness(!s.canProbe), now, rand.Float64)
+}
+
+func (c *Config) liveness(mute bool) heartbeat.LivenessConfig {
+	l := heartbeat.LivenessConfig{Interval: c.Heartbeat, DeadAfter: c.DeadAfter, Mute: mute}
+	if l.Interval < 0 {
+		l.Interval, l.DeadAfter = never, never+c.DeadAfter
+	}
+	if c.Rotate > 0 {
+		l.HandshakeEvery = min(c.Rotate, heartbeat.DefaultHandshakeEvery)
+	}
+	return l
+}
+
+// watch sees to the life of the session that carries data, and turns what was
+// noticed into wishes.
+func (e *Exporter) watch(now time.Time) {
+	l := &e.loop
+	s := l.cur
+	if s == nil {
+		return
+	}
+	if at := l.choice.ReturnAt(); !at.IsZero() && !now.Before(at) {
+		l.machine.Want(rotation.Path)
+	}
+	if s.tries > 0 && now.Sub(s.failing) >= failingLong {
+		l.machine.Want(rotation.Suspicion)
+	}
+	if s.live == nil {
+		return
+	}
+	if !l.hintAt.After(now) {
+		l.hintAt = now.Add(hintInterval)
+		if n := s.t.Stats().UnreachableHints; n != s.hints {
+			s.hints = n
+			s.live.Hint(now)
+		}
+	}
+	for {
+		switch s.live.Advance(now) {
+		case heartbeat.Probe:
+			s.probe(now)
+			continue
+		case heartbeat.Handshake:
+			l.machine.Want(rotation.Suspicion)
+			continue
+		case heartbeat.None:
+		}
+		break
+	}
+	if s.live.State() == heartbeat.Dead {
+		err := errSilent
+		if s.live.Cause() == heartbeat.Stalled {
+			err = errStalled
+		}
+		e.lose(s, now, err)
+	}
+}
+
+// watchNext is when watch must be called at the latest.
+func (e *Exporter) watchNext(now time.Time) time.Time {
+	s := e.loop.cur
+	var next time.Time
+	sooner := func(t time.Time) {
+		if t.After(now) && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	sooner(e.loop.choice.ReturnAt())
+	if s.tries > 0 {
+		sooner(s.failing.Add(failingLong))
+	}
+	if s.live != nil {
+		if at := s.live.Next(); !at.IsZero() && !at.After(now) {
+			return now
+		} else {
+			sooner(at)
+		}
+	}
+	return next
+}
