@@ -79,6 +79,7 @@ type Collector struct {
 	resumed   uint64
 	refused   uint64
 	forgotten uint64
+	kept      int // accounts of ended sessions
 	ended     bool
 	// dormant are the Templates of plain datagram sessions that are not open:
 	// of the process before, or closed at the end of this one.
@@ -185,6 +186,7 @@ func (c *Collector) forgetExporter() bool {
 	c.past.add(&oldest.past)
 	c.reported.add(oldest.reported())
 	c.forgotten++
+	c.kept -= len(oldest.ended)
 	delete(c.exporters, oldest.identity)
 	return true
 }
@@ -204,8 +206,12 @@ func (c *Collector) end(r *receiver, reason error) {
 	for _, d := range r.domains {
 		d.settle()
 	}
+	r.now = c.now()
+	r.tellLoss()
+	c.remember(r, reason)
 	st := r.stats()
 	e := r.exporter
+	c.tellReported(e)
 	e.past.add(&st)
 	e.lastSeen = c.now()
 	delete(e.sessions, r)
@@ -326,6 +332,7 @@ func (c *Collector) tend(now time.Time) {
 			}
 			r.now = now
 			r.tellLoss()
+			c.tellReported(r.exporter)
 			if snap := r.snap.Load(); snap == nil || snap.Messages != r.n.Messages {
 				now := r.snapshot()
 				r.snap.Store(&now)

@@ -18,7 +18,6 @@ type domain struct {
 	lastSeen time.Time
 	streams  []stream
 	last     int // of streams
-	logged   uint64
 }
 
 // A stream is one SCTP stream; other transports have one (RFC 7011, Section
@@ -26,6 +25,7 @@ type domain struct {
 type stream struct {
 	id       uint16
 	received uint64 // Data Records
+	logged   uint64 // of the account, in the log
 	convention
 	sequence
 }

@@ -36,10 +36,12 @@ type exporter struct {
 	opened   uint64
 	resumed  uint64
 	lastSeen time.Time
-	logs     sampler // its share of the log
+	logs     sampler          // its share of the log
+	ended    []SessionAccount // the last that did
 
 	mu      sync.Mutex
 	reports map[reportKey]*report
+	told    Reported // as it stands in the log
 }
 
 type report struct {

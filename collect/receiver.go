@@ -28,6 +28,7 @@ type receiver struct {
 	peer     transport.Peer
 	props    transport.Properties
 	exporter *exporter
+	opened   time.Time
 	broken   atomic.Bool // a sink lost records of this session
 	closed   atomic.Bool
 	snap     atomic.Pointer[SessionSnapshot] // of the last time there was peace
@@ -61,7 +62,7 @@ type receiver struct {
 
 func newReceiver(c *Collector, p transport.Peer, props transport.Properties, e *exporter) *receiver {
 	r := &receiver{
-		c: c, peer: p, props: props, exporter: e,
+		c: c, peer: p, props: props, exporter: e, opened: c.now(),
 		store: templates.NewStore(templates.StoreConfig{
 			Registry: c.cfg.Registry,
 			Reliable: props.Reliable,

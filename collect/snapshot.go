@@ -111,21 +111,21 @@ func (r *receiver) snapshot() SessionSnapshot {
 // tellLoss logs what has changed in the account of lost records; r.mu is held.
 func (r *receiver) tellLoss() {
 	for id, d := range r.domains {
-		sum := d.sequence()
-		if sum.Lost+sum.Unreadable == d.logged {
-			continue
-		}
-		n, ok := r.allow()
-		if !ok {
-			continue
-		}
-		d.logged = sum.Lost + sum.Unreadable
-		var received uint64
 		for i := range d.streams {
-			received += d.streams[i].received
+			s := &d.streams[i]
+			if s.Lost+s.Unreadable == s.logged {
+				continue
+			}
+			n, ok := r.allow()
+			if !ok {
+				return
+			}
+			s.logged = s.Lost + s.Unreadable
+			r.log().Warn("loss account changed", unlogged([]any{
+				"domain", id, "stream", s.id, "lost", s.Lost, "undecodable", s.Unreadable,
+				"late", s.Late, "duplicate", s.Duplicate, "restarts", s.Restarts, "received", s.received,
+			}, n)...)
 		}
-		r.log().Warn("loss account changed", "domain", id, "lost", sum.Lost, "undecodable", sum.Unreadable,
-			"late", sum.Late, "duplicate", sum.Duplicate, "restarts", sum.Restarts, "received", received, "suppressed", n)
 	}
 }
 

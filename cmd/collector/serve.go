@@ -163,7 +163,7 @@ func serveAction(c *cli.Context) error {
 }
 
 // run serves until ctx ends, then writes what the sinks hold.
-func (s *server) run(ctx context.Context) (sum *collect.Summary, err error) {
+func (s *server) run(ctx context.Context) (sum *summary, err error) {
 	mem, err := openMemory(s.state, s.log)
 	if err != nil {
 		return nil, err
@@ -175,7 +175,7 @@ func (s *server) run(ctx context.Context) (sum *collect.Summary, err error) {
 	return s.serve(ctx, mem)
 }
 
-func (s *server) serve(ctx context.Context, mem *memory) (*collect.Summary, error) {
+func (s *server) serve(ctx context.Context, mem *memory) (*summary, error) {
 	listeners, err := s.bind()
 	if err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func (s *server) serve(ctx context.Context, mem *memory) (*collect.Summary, erro
 			}
 		})
 	}
-	tell := &teller{log: s.log, collector: col, listeners: listeners}
+	tell := &teller{log: s.log, collector: col, listeners: listeners, endpoints: s.endpoints}
 	stopTelling := config.Every(s.every, tell.tell)
 	wg.Wait()
 	stopTelling()
@@ -224,7 +224,7 @@ func (s *server) serve(ctx context.Context, mem *memory) (*collect.Summary, erro
 	}
 	s.log.Info("done", "records_received", sum.RecordsReceived, "records_written", sum.RecordsWritten,
 		"records_lost", sum.RecordsLost, "records_undecodable", sum.RecordsUndecodable, "messages_malformed", sum.MessagesMalformed)
-	return &sum, err
+	return sum, err
 }
 
 // reasons shows what was dropped, and why; what never happened is left out.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"syscall"
 	"time"
 
@@ -14,6 +15,7 @@ type teller struct {
 	log       *slog.Logger
 	collector *collect.Collector
 	listeners []transport.Listener
+	endpoints []transport.Endpoint // of listeners
 
 	last    collect.Summary
 	refused uint64
@@ -51,14 +53,40 @@ func (t *teller) tell() {
 		"socket_drops", drops, "refused", refused-refusedBefore, "sessions", st.SessionsOpen, "exporters", st.Exporters)
 }
 
+// summary is the object of --summary: sums, then the loss account of each
+// exporter, with its sessions and their streams, and what came to each socket.
+type summary struct {
+	collect.Summary
+	Exporters []collect.ExporterAccount `json:"exporters_detail"`
+	Listeners []listenerDetail          `json:"listeners_detail"`
+}
+
+type listenerDetail struct {
+	Endpoint          string            `json:"endpoint"`
+	Addr              string            `json:"addr"`
+	DatagramsReceived uint64            `json:"datagrams_received"`
+	SocketDrops       uint64            `json:"socket_drops"`
+	SessionsOpened    uint64            `json:"sessions_opened"`
+	SessionsRefused   uint64            `json:"sessions_refused"`
+	HandshakesFailed  uint64            `json:"handshakes_failed"`
+	Dropped           map[string]uint64 `json:"dropped"` // datagrams and records, by reason
+}
+
 // summary is what the collector did in all.
-func (t *teller) summary() collect.Summary {
+func (t *teller) summary() *summary {
+	sum := &summary{Exporters: t.collector.Accounts()}
 	ls := make([]transport.ListenerStats, len(t.listeners))
 	for i, l := range t.listeners {
-		ls[i] = l.Stats()
+		st := l.Stats()
+		ls[i] = st
+		maps.DeleteFunc(st.Dropped, func(_ string, n uint64) bool { return n == 0 })
+		sum.Listeners = append(sum.Listeners, listenerDetail{
+			t.endpoints[i].String(), l.Addr().String(), st.DatagramsReceived, st.SocketDrops,
+			st.SessionsOpened, st.SessionsRefused, st.HandshakesFailed, st.Dropped,
+		})
 	}
 	st := t.collector.Stats()
-	sum := st.Summary(ls...)
+	sum.Summary = st.Summary(ls...)
 	sum.CPUSeconds = cpuSeconds()
 	return sum
 }
