@@ -35,6 +35,7 @@ var may = map[string][]string{
 	"decode":                {"ie", "ipfix", "record", "netflow", "ipfixfile", "capture", "collect", "templates", "metering"},
 	"collect":               {"ie", "ipfix", "record", "templates", "transport"},
 	"export":                {"ie", "ipfix", "templates", "transport", "rotation", "heartbeat"},
+	"export/fanout":         {"ie", "ipfix", "export"},
 	"export/spool":          {"ie", "ipfix", "ipfixfile"},
 	"export/source":         {"ie", "ipfix", "export", "capture", "metering", "record", "ipfixfile"},
 	"config":                {"ie", "transport/credentials"},

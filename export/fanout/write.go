@@ -1,0 +1,188 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"math/bits"
+	"time"
+
+	"ipfixsuite/export"
+)
+
+// copy hands a record to every collector.
+func (f *Fanout) copy(ctx context.Context, h *handle, rec []byte) error {
+	var full, closed uint64
+	taken := 0
+	err := export.ErrClosed
+	for i, m := range f.members {
+		t := h.at[i]
+		if t == nil {
+			m.unfit.Add(1)
+			continue
+		}
+		none, e := f.try(m, t, rec)
+		switch {
+		case none:
+			full |= 1 << i
+		case e == nil:
+			taken++
+			if m.behind.Load() {
+				f.took(m)
+			}
+		case errors.Is(e, export.ErrClosed):
+			closed |= 1 << i
+		default:
+			err = e
+		}
+	}
+	if full != 0 {
+		taken, err = f.await(ctx, h, rec, full, taken, err)
+	}
+	if taken == 0 {
+		return err
+	}
+	f.count(h, rec, closed)
+	return nil
+}
+
+// count counts a record that some took as dropped for the others.
+func (f *Fanout) count(h *handle, rec []byte, set uint64) {
+	for ; set != 0; set &= set - 1 {
+		i := bits.TrailingZeros64(set)
+		f.members[i].e.Offer(h.at[i], rec) // if there is room now, the better
+	}
+}
+
+// await hands a record to the collectors of full, which had no room. As long
+// as nobody has taken it nobody is held; then only who keeps up is waited
+// for.
+func (f *Fanout) await(ctx context.Context, h *handle, rec []byte, full uint64, taken int, err error) (int, error) {
+	for i := -1; full != 0; {
+		i = nextOf(full, i)
+		m, t := f.members[i], h.at[i]
+		now := time.Now()
+		if taken > 0 && !f.waits(m, now) {
+			f.count(h, rec, 1<<i)
+			full &^= 1 << i
+			continue
+		}
+		none, e := attempt(ctx, m, t, rec)
+		if taken > 0 {
+			f.waited(m, time.Since(now))
+		}
+		switch {
+		case none:
+			continue
+		case e == nil:
+			taken++
+		case ctx.Err() != nil && errors.Is(e, ctx.Err()):
+			if taken > 0 {
+				f.count(h, rec, full)
+			}
+			return 0, e
+		default:
+			err = e
+		}
+		full &^= 1 << i
+	}
+	return taken, err
+}
+
+// nextOf is the member of the set after i, in a circle.
+func nextOf(set uint64, i int) int {
+	if rest := set &^ (1<<(i+1) - 1); i+1 < maxMembers && rest != 0 {
+		return bits.TrailingZeros64(rest)
+	}
+	return bits.TrailingZeros64(set)
+}
+
+// route hands a record to the flow's collector, or if that is behind to the
+// next one in the flow's order that has room.
+func (f *Fanout) route(ctx context.Context, h *handle, rec []byte) error {
+	var order ranking
+	n := f.rank(&order, h, rec)
+	if n == 0 {
+		return export.ErrClosed
+	}
+	own := f.members[order[0].i]
+	t := h.at[order[0].i]
+	full, err := f.try(own, t, rec)
+	if full {
+		full, err = f.hold(ctx, own, t, rec)
+	} else if err == nil && own.behind.Load() {
+		f.took(own)
+	}
+	if !full && !errors.Is(err, export.ErrClosed) {
+		return err
+	}
+	return f.divert(ctx, h, rec, order[:n])
+}
+
+// hold waits for the flow's own collector while it keeps up.
+func (f *Fanout) hold(ctx context.Context, m *member, t *export.Template, rec []byte) (full bool, err error) {
+	full = true
+	for full && !m.behind.Load() {
+		now := time.Now()
+		if !f.waits(m, now) {
+			break
+		}
+		full, err = attempt(ctx, m, t, rec)
+		f.waited(m, time.Since(now))
+	}
+	return full, err
+}
+
+// divert hands a record to whoever has room first, in the flow's order.
+func (f *Fanout) divert(ctx context.Context, h *handle, rec []byte, order []ranked) error {
+	own := f.members[order[0].i]
+	var closed uint64
+	for wait := false; ; wait = true {
+		for k, r := range order {
+			m, t := f.members[r.i], h.at[r.i]
+			if closed&(1<<r.i) != 0 {
+				continue
+			}
+			var full bool
+			var err error
+			if wait { // nobody had room
+				full, err = attempt(ctx, m, t, rec)
+			} else {
+				full, err = f.try(m, t, rec)
+			}
+			switch {
+			case full:
+				continue
+			case errors.Is(err, export.ErrClosed):
+				closed |= 1 << r.i
+				continue
+			case err == nil && k > 0:
+				own.diverted.Add(1)
+			}
+			return err
+		}
+		if bits.OnesCount64(closed) == len(order) {
+			return export.ErrClosed
+		}
+	}
+}
+
+// offerOne is route for sources that cannot wait.
+func (f *Fanout) offerOne(h *handle, rec []byte) bool {
+	var order ranking
+	n := f.rank(&order, h, rec)
+	if n == 0 {
+		return false
+	}
+	own := f.members[order[0].i]
+	for k, r := range order[:n] {
+		full, err := f.try(f.members[r.i], h.at[r.i], rec)
+		if full || errors.Is(err, export.ErrClosed) {
+			continue
+		}
+		if err == nil && k > 0 {
+			own.diverted.Add(1)
+		}
+		return err == nil
+	}
+	return own.e.Offer(h.at[order[0].i], rec)
+}
