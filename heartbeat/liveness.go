@@ -62,7 +62,8 @@ func (l *Liveness) State() State { return l.state }
 func (l *Liveness) Cause() Cause { return l.cause }
 
 // RTT is the smoothed time from a request to its answer, retransmissions and
-// the peer's own work included; 0 while unknown.
+// the peer's own work included; with a Mute peer, what a handshake takes. 0 while
+// unknown.
 func (l *Liveness) RTT() time.Duration { return l.rtt.Mean() }
 
 // Waiting reports whether a request is in flight.
@@ -117,7 +118,7 @@ func (l *Liveness) forgive(now time.Time) {
 // judge raises the state as far as time justifies.
 func (l *Liveness) judge(now time.Time) {
 	if l.cfg.Mute {
-		if !l.failing.IsZero() && now.Sub(l.failing) >= l.cfg.limit(l.hinted) {
+		if !l.failing.IsZero() && now.Sub(l.failing) >= l.cfg.limit(l.rtt, l.hinted) {
 			l.die(Silent)
 		}
 		return
@@ -224,9 +225,13 @@ func (l *Liveness) SecondOpinion(now time.Time, ok bool) {
 	if l.state == Dead {
 		return
 	}
+	began := l.dialed
 	l.dialed = time.Time{}
 	switch {
 	case l.cfg.Mute && ok:
+		if !began.IsZero() {
+			l.rtt.Sample(now.Sub(began))
+		}
 		if l.hinted {
 			l.backoff = min(2*l.backoff, maxHandshakeBackoff)
 		} else {
@@ -259,7 +264,7 @@ func (l *Liveness) Silence(now time.Time) {
 	}
 	l.cfg.Mute = true
 	l.asked, l.quiet, l.askAt = time.Time{}, time.Time{}, time.Time{}
-	l.state, l.opinion, l.failing = Alive, false, l.dialed
+	l.state, l.opinion, l.failing, l.rtt = Alive, false, l.dialed, RTT{}
 	l.schedule(now)
 	l.plan()
 }
@@ -297,7 +302,7 @@ func (l *Liveness) plan() {
 		at(l.dialed.Add(l.cfg.window()))
 	}
 	if l.cfg.Mute && !l.failing.IsZero() {
-		at(l.failing.Add(l.cfg.limit(l.hinted)))
+		at(l.failing.Add(l.cfg.limit(l.rtt, l.hinted)))
 	}
 	if l.asked.IsZero() {
 		return

@@ -262,24 +262,36 @@ func TestLiveness_Mute(t *testing.T) {
 	if s.l.Ask(ms(0)) {
 		t.Error("a mute peer is asked")
 	}
-	s.at(29999, Alive)
-	s.at(30000, Alive, Handshake)
-	s.l.SecondOpinion(ms(30100), true)
-	s.at(60100, Alive, Handshake)
-	s.l.SecondOpinion(ms(70100), false)
-	s.at(70100, Suspect, Handshake)
-	s.at(80099, Suspect)
-	s.at(80100, Dead) // 20 s of failing
+	s.at(19999, Alive)
+	s.at(20000, Alive, Handshake)
+	s.l.SecondOpinion(ms(20100), true)
+	s.at(40100, Alive, Handshake)
+	s.l.SecondOpinion(ms(48100), false)
+	s.at(48100, Suspect, Handshake)
+	s.at(50099, Suspect)
+	s.at(50100, Dead) // 10 s of failing, where a handshake took 0.1 s
+}
+
+// Handshakes that take long are waited for.
+func TestLiveness_MuteSlowPath(t *testing.T) {
+	s := begin(t, LivenessConfig{Mute: true, Proven: true})
+	s.at(20000, Alive, Handshake)
+	s.l.SecondOpinion(ms(20500), true)
+	s.at(40500, Alive, Handshake)
+	s.at(58499, Alive)
+	s.at(58500, Dead) // 12 * (0.5 s + 4 * 0.25 s)
 }
 
 func TestLiveness_MuteHint(t *testing.T) {
 	s := begin(t, LivenessConfig{Mute: true, Proven: true})
-	s.at(5000, Alive)
-	s.l.Hint(ms(5000))
-	s.at(5000, Suspect, Handshake)
-	s.l.Hint(ms(5001))
-	s.at(9999, Suspect)
-	s.at(10000, Dead)
+	s.at(20000, Alive, Handshake)
+	s.l.SecondOpinion(ms(20100), true)
+	s.at(25000, Alive)
+	s.l.Hint(ms(25000))
+	s.at(25000, Suspect, Handshake)
+	s.l.Hint(ms(25001))
+	s.at(29999, Suspect)
+	s.at(30000, Dead)
 }
 
 // Forged hints cost a handshake, then one a backoff that doubles.
@@ -303,19 +315,19 @@ func TestLiveness_MuteForgedHints(t *testing.T) {
 // lives.
 func TestLiveness_MuteUnproven(t *testing.T) {
 	s := begin(t, LivenessConfig{Mute: true})
-	s.at(30000, Alive, Handshake)
-	for now := 40000; now < 150000; now += 10000 {
+	s.at(20000, Alive, Handshake)
+	for now := 30000; now < 140000; now += 10000 {
 		s.l.SecondOpinion(ms(now), false)
 		s.at(now, Suspect, Handshake)
 	}
-	s.at(149999, Suspect)
-	s.at(150000, Dead)
+	s.at(139999, Suspect)
+	s.at(140000, Dead)
 
 	s = begin(t, LivenessConfig{Mute: true})
-	s.at(30000, Alive, Handshake)
+	s.at(20000, Alive, Handshake)
 	s.l.Hint(ms(40000))
-	s.at(49999, Suspect)
-	s.at(50000, Dead)
+	s.at(59999, Suspect)
+	s.at(60000, Dead)
 }
 
 // What is learnt late: the peer answers nothing.
@@ -323,8 +335,8 @@ func TestLiveness_Silence(t *testing.T) {
 	s := begin(t, LivenessConfig{})
 	s.at(1000, Alive, Probe)
 	s.l.Silence(ms(1001))
-	s.at(31000, Alive)
-	s.at(31001, Alive, Handshake)
+	s.at(21000, Alive)
+	s.at(21001, Alive, Handshake)
 }
 
 // Whatever happens in whatever order: nothing panics, one request and one

@@ -43,8 +43,8 @@ const (
 	DefaultInterval       = time.Second
 	DefaultWindow         = 2 * time.Second
 	DefaultStallAfter     = 30 * time.Second
-	DefaultHandshakeEvery = 30 * time.Second
-	DefaultHandshakeLimit = 20 * time.Second
+	DefaultHandshakeEvery = 20 * time.Second
+	DefaultHandshakeLimit = 40 * time.Second
 	DefaultUnprovenLimit  = 2 * time.Minute
 )
 
@@ -63,8 +63,8 @@ const (
 	// stalled peer from one that died meanwhile; it begins with
 	// retryHandshake.
 	maxConfirm = 4 * time.Second
-	// minHintLimit is the least time for handshakes after a hint.
-	minHintLimit = 5 * time.Second
+	// minHandshakeLimit is the least time for the handshakes of a mute peer.
+	minHandshakeLimit = 10 * time.Second
 	// hintEvery bounds the requests sent because of hints, which are forged
 	// easily.
 	hintEvery = 200 * time.Millisecond
@@ -87,9 +87,11 @@ type LivenessConfig struct {
 	// Mute says that the peer answers no requests: handshakes are the probes.
 	Mute bool
 	// HandshakeEvery is the time between the handshakes with a Mute peer;
-	// default 30 s. HandshakeLimit is for how long they may fail; default
-	// 20 s, but DeadAfter, no less than 5 s, after a hint. The sum bounds the
-	// time to detect death.
+	// default 20 s. HandshakeLimit bounds for how long they may fail; default
+	// 40 s. Twelve times what they were measured to take will do, but no less
+	// than 10 s; after a hint half of that. The sum bounds the time to detect
+	// death: by default 30 s where handshakes are quick, a minute at worst, 5 s
+	// after a hint.
 	HandshakeEvery, HandshakeLimit time.Duration
 	// Proven says that a Mute peer has completed a handshake beside a session
 	// before. Some serve one session at a time: until one has succeeded,
@@ -115,12 +117,16 @@ func (c *LivenessConfig) window() time.Duration {
 }
 
 // limit is for how long a Mute peer's handshakes may fail.
-func (c *LivenessConfig) limit(hinted bool) time.Duration {
-	switch {
-	case c.Proven && hinted:
-		return min(max(c.DeadAfter, minHintLimit), c.HandshakeLimit)
-	case c.Proven || hinted:
-		return c.HandshakeLimit
+func (c *LivenessConfig) limit(took RTT, hinted bool) time.Duration {
+	if !c.Proven {
+		if hinted {
+			return c.HandshakeLimit
+		}
+		return c.UnprovenLimit
 	}
-	return c.UnprovenLimit
+	d := min(max(12*took.Timeout(c.HandshakeLimit), minHandshakeLimit), c.HandshakeLimit)
+	if hinted {
+		d /= 2
+	}
+	return d
 }

@@ -18,6 +18,7 @@ type path struct {
 	flush  time.Duration // what the peer's sinks take before it answers, uniform
 	busy   bool          // the owner asks again as soon as it is answered
 	deaf   bool          // handshakes are never reported: no second opinion
+	first  time.Duration // retransmission interval of handshakes; 0: 1 s
 }
 
 // transit is how long a datagram travels; false: it does not arrive.
@@ -121,12 +122,13 @@ func (p *path) answer(r *rand.Rand, now, crashed time.Time) (time.Time, bool) {
 }
 
 // handshake is three round trips whose flights are sent again after 1, 2, 4 …
-// seconds.
+// times the first interval.
 func (p *path) handshake(r *rand.Rand, now, crashed time.Time) (time.Time, bool) {
 	quick := *p
 	quick.flush = 0
 	for range 3 {
-		wait, sent := time.Second, now
+		wait, sent := p.first, now
+		setDefault(&wait, time.Second)
 		for {
 			if t, ok := quick.answer(r, sent, crashed); ok {
 				now = t
