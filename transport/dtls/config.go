@@ -68,7 +68,8 @@ type Config struct {
 
 	// HandshakeTimeout bounds a whole handshake.
 	HandshakeTimeout time.Duration
-	// Retransmit is a handshake's first retransmission interval; it doubles.
+	// Retransmit is a handshake's first retransmission interval; it doubles. A
+	// Dialer shortens it to what its quickest handshake took.
 	Retransmit time.Duration
 	// Probe spaces the transmissions of a Dialer's heartbeat requests. Reliable
 	// is taken from the carrier.

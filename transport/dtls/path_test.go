@@ -83,3 +83,38 @@ func TestPathProbe_SilenceIsNoLoss(t *testing.T) {
 		_ = l.stop()
 	})
 }
+
+// The first handshake with a peer waits a second for what is lost, the next as
+// long as a handshake takes.
+func TestRetransmitFollowsPath_RFC6347_4_2_4_1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		collector, exporter := mutual(t)
+		n := newMemNetwork()
+		l := serve(t, n.listen(collectorAddr), collector)
+		d := memDialer(n, collectorAddr, exporter, addrN(1))
+		lose := false
+		n.setFilter(func(_, _ netip.AddrPort, b []byte) [][]byte {
+			if lose {
+				lose = false
+				return nil
+			}
+			return [][]byte{b}
+		})
+		for _, c := range []struct {
+			lose     bool
+			min, max time.Duration
+		}{
+			{true, time.Second, 2100 * time.Millisecond},
+			{false, 0, 10 * time.Millisecond},
+			{true, minRetransmit, 2*minRetransmit + 10*time.Millisecond},
+		} {
+			lose = c.lose
+			start := time.Now()
+			_ = dial(t, d).Close(t.Context())
+			if took := time.Since(start); took < c.min || took > c.max {
+				t.Errorf("first datagram lost %v: handshake took %v, want %v to %v", c.lose, took, c.min, c.max)
+			}
+		}
+		_ = l.stop()
+	})
+}
