@@ -30,9 +30,9 @@ const (
 // share them, and a process can hand them to the one that follows it.
 //
 // What Append writes holds master secrets. Whoever reads it can, as long as
-// the sessions live, pass for their exporters and their collector, and read
-// what was sent under them where no new keys were agreed: forward secrecy ends
-// at that file. It belongs where private keys do.
+// the sessions live, pass for their exporters and their collector, and decrypt
+// what he recorded of them: for these sessions there is no forward secrecy. It
+// belongs where private keys do.
 type Sessions struct{ cache *sessionCache }
 
 // NewSessions holds n sessions, each for ttl after its full handshake; 0 is
