@@ -108,6 +108,7 @@ func TestRetransmitFollowsPath_RFC6347_4_2_4_1(t *testing.T) {
 			{false, 0, 10 * time.Millisecond},
 			{true, minRetransmit, 2*minRetransmit + 10*time.Millisecond},
 		} {
+			synctest.Wait() // the session before has said its last word
 			lose = c.lose
 			start := time.Now()
 			_ = dial(t, d).Close(t.Context())
