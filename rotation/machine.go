@@ -224,8 +224,10 @@ func (m *Machine) candidate() *place {
 // in returns the place of a session if it is in that state: reports about
 // what is over already change nothing.
 func (m *Machine) in(id ID, s state) *place {
-	if p := m.at(s); p != nil && p.id == id && p.asked {
-		return p
+	for i := range m.places {
+		if p := &m.places[i]; p.id == id && p.state == s && p.asked {
+			return p
+		}
 	}
 	return nil
 }

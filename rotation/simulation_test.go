@@ -190,6 +190,11 @@ func TestSimulation(t *testing.T) {
 		for w.now.Before(end) {
 			w.step()
 		}
+		for _, p := range w.m.places {
+			if p.state == closing && w.now.Sub(p.since) > 10*time.Second {
+				t.Fatalf("seed %d: session %d closes for ever", seed, p.id)
+			}
+		}
 		if w.act == 0 || w.m.Active() != w.act || len(w.kind) > 2 {
 			t.Fatalf("seed %d: active %d of %v", seed, w.act, w.kind)
 		}
