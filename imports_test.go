@@ -34,7 +34,7 @@ var may = map[string][]string{
 	"netflow":               {"ie", "ipfix"},
 	"decode":                {"ie", "ipfix", "record", "netflow", "ipfixfile", "capture", "collect", "templates", "metering"},
 	"collect":               {"ie", "ipfix", "record", "templates", "transport"},
-	"export":                {"ie", "ipfix", "templates", "transport", "rotation", "heartbeat"},
+	"export":                {"ie", "ipfix", "templates", "transport", "export/spool", "rotation", "heartbeat"},
 	"export/fanout":         {"ie", "ipfix", "export"},
 	"export/spool":          {"ie", "ipfix", "ipfixfile"},
 	"export/source":         {"ie", "ipfix", "export", "capture", "metering", "record", "ipfixfile"},

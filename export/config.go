@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"ipfixsuite/export/spool"
 	"ipfixsuite/heartbeat"
 	"ipfixsuite/ie"
 	"ipfixsuite/ipfix"
@@ -125,6 +126,16 @@ type Config struct {
 	// RedialMin and RedialMax bound the backoff between attempts; 0: 1 s
 	// and 30 s. Never below 1 s.
 	RedialMin, RedialMax time.Duration
+	// SpoolDir keeps on disk what memory cannot hold, what waits while there
+	// is no session and what is left at the end; empty: nothing is. It
+	// belongs to one Exporter. Spool says how; its Registry, Log and Dropped
+	// are the Exporter's.
+	SpoolDir string
+	Spool    spool.Config
+	// SpoolRate bounds the records taken back out of it a second; 0: 20000,
+	// negative: no bound.
+	SpoolRate float64
+
 	// GiveUp ends Run with an error after so long without a session; 0: never.
 	GiveUp time.Duration
 
@@ -153,6 +164,9 @@ func (c *Config) Validate() error {
 	if c.QueueBytes < 0 {
 		errs = append(errs, fmt.Errorf("queue of %d octets: want 0 or more", c.QueueBytes))
 	}
+	if err := c.Spool.Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -172,6 +186,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Window, 192<<10)
 	setDefault(&c.Retain, 3*time.Second)
 	setDefault(&c.RetainBytes, 4<<20)
+	setDefault(&c.SpoolRate, defaultSpoolRate)
 	setDefault(&c.DialTimeout, 10*time.Second)
 	setDefault(&c.RedialMin, time.Second)
 	setDefault(&c.RedialMax, 30*time.Second)

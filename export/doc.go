@@ -19,6 +19,11 @@
 //	                                                      v
 //	                       session ── batches ── transport.Session.Send
 //
+// With a SpoolDir what the queue cannot hold goes to disk, and comes back
+// through it when there is a session again; a message of the spool is marked
+// there as delivered where others leave the confirmed window. See package
+// spool.
+//
 // Write waits for room in the queue, Offer counts a drop instead; neither
 // ever waits for a handshake. Headers are written when a message leaves, so
 // a queued message can go to whatever session is there by then.

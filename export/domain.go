@@ -84,6 +84,13 @@ func (e *Exporter) define(domainID uint32, scope int, specs []ipfix.FieldSpec) (
 		return nil, fmt.Errorf("define template in domain %d: %w: %d fields make %d octets, a message takes %d",
 			domainID, ErrTooLarge, len(specs), size, e.maxMessage)
 	}
+	t := newTemplate(p, d)
+	d.defined[p] = t
+	return t, nil
+}
+
+// newTemplate finds what the account of drops needs to know of p.
+func newTemplate(p *ipfix.Template, d *domain) *Template {
 	t := &Template{Template: p, dom: d}
 	for i := range p.Fields {
 		switch p.Fields[i].ID {
@@ -93,8 +100,7 @@ func (e *Exporter) define(domainID uint32, scope int, specs []ipfix.FieldSpec) (
 			t.octets = append(t.octets, i)
 		}
 	}
-	d.defined[p] = t
-	return t, nil
+	return t
 }
 
 // Withdraw says that no more records of the Template follow. Those written
@@ -117,16 +123,16 @@ var errFull = errors.New("queue is full")
 
 // put packs one record. It returns errFull when there is no room for the
 // message it would begin, and ErrTooLarge (counted) for a record that no
-// message can hold. Exporter.mu is held.
-func (e *Exporter) put(t *Template, rec []byte) error {
+// message can hold. waits: the source can wait. Exporter.mu is held.
+func (e *Exporter) put(t *Template, rec []byte, waits bool) error {
 	d := t.dom
-	if d.open == nil && !e.begin(d) {
+	if d.open == nil && !e.begin(d, waits) {
 		return errFull
 	}
 	if !d.builder.AddRecord(t.Template, rec) {
 		if !d.builder.Empty() {
 			e.seal(d)
-			if !e.begin(d) {
+			if !e.begin(d, waits) {
 				return errFull
 			}
 		}
@@ -151,8 +157,8 @@ func (e *Exporter) drop(t *Template, rec []byte) {
 }
 
 // begin opens a message if the queue has room for it.
-func (e *Exporter) begin(d *domain) bool {
-	if e.queue.len() > 0 && e.queue.octets+e.maxMessage > e.cfg.QueueBytes {
+func (e *Exporter) begin(d *domain, waits bool) bool {
+	if e.queue.len() > 0 && e.queue.octets+e.maxMessage > e.cfg.QueueBytes && !e.maySpill(waits) {
 		return false
 	}
 	m := e.queue.get(e.maxMessage)
@@ -182,6 +188,10 @@ func (e *Exporter) seal(d *domain) {
 	m.data = d.builder.Finish(ipfix.Header{Domain: d.id})
 	m.version = d.active.Version()
 	m.gap, d.dropped = d.dropped, 0
+	if e.back.spool != nil && e.queue.len() > 0 && e.queue.octets+cap(m.buf) > e.cfg.QueueBytes && e.spill(m) {
+		e.queue.put(m)
+		return
+	}
 	e.queue.push(m)
 	e.sealed++
 	if n := e.queue.len(); n == 1 || n == batchMessages {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"ipfixsuite/export/spool"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/rotation"
 	"ipfixsuite/transport"
@@ -50,6 +51,7 @@ type Exporter struct {
 	closeErr error         // what Run returned; read after finished
 	abort    func()
 
+	back  backlog
 	stats options // the statistics' Templates and scratch space
 	loop  loop    // owned by Run
 }
@@ -80,6 +82,9 @@ func New(cfg Config) (*Exporter, error) {
 	if err := e.defineOptions(); err != nil {
 		return nil, err
 	}
+	if err := e.openSpool(); err != nil {
+		return nil, err
+	}
 	return e, nil
 }
 
@@ -93,7 +98,7 @@ func (e *Exporter) Write(ctx context.Context, t *Template, rec []byte) error {
 		e.mu.Lock()
 		err := ErrClosed
 		if !e.closing {
-			err = e.put(t, rec)
+			err = e.put(t, rec, true)
 		}
 		if waited && err == nil {
 			signal(e.room) // others may wait as well
@@ -123,7 +128,7 @@ func (e *Exporter) Offer(t *Template, rec []byte) bool {
 		e.drop(t, rec)
 		return false
 	}
-	err := e.put(t, rec)
+	err := e.put(t, rec, false)
 	if errors.Is(err, errFull) {
 		e.n.handed++
 		e.drop(t, rec)
@@ -168,7 +173,7 @@ func (e *Exporter) Close(ctx context.Context) error {
 	idle := !e.started && e.n.handed == 0
 	e.mu.Unlock()
 	if idle {
-		return nil
+		return e.closeSpool(false)
 	}
 	// Run may be a goroutine that has not come to its first line yet.
 	select {
@@ -222,6 +227,10 @@ func (e *Exporter) dropFirst() {
 	m := e.queue.at(0)
 	switch {
 	case m.withdraw != nil:
+	case m.pos != spool.Position{}:
+		m.each(e.countDropped)
+		m.dom.lost += uint32(m.records)
+		e.acknowledge(m.pos)
 	case m.replay:
 		e.n.unconfirmed += uint64(m.records)
 	default:

@@ -1,6 +1,10 @@
 package export
 
-import "time"
+import (
+	"time"
+
+	"ipfixsuite/export/spool"
+)
 
 // kept holds what a session sent and nobody has confirmed yet: the confirmed
 // window. Should the session die, it is sent again on the next one. It is a
@@ -134,6 +138,9 @@ func (e *Exporter) done(m *message, now time.Time) {
 			e.cfg.Log.Error("template withdrawn twice", "domain", m.dom.id, "template", t.ID)
 		}
 		delete(m.dom.defined, t.Template)
+	}
+	if (m.pos != spool.Position{}) {
+		e.acknowledge(m.pos)
 	}
 	e.queue.put(m)
 }

@@ -3,6 +3,7 @@ package export
 import (
 	"time"
 
+	"ipfixsuite/export/spool"
 	"ipfixsuite/ipfix"
 )
 
@@ -25,6 +26,8 @@ type message struct {
 	// replay: it was sent before, on a session that was lost, and is in the
 	// counters already.
 	replay bool
+	// pos is where it stands in the spool; the zero value: it does not.
+	pos spool.Position
 }
 
 // queue holds sealed messages in order, and spare ones. It is a ring.

@@ -35,6 +35,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 		}
 	})
 	err := e.run(ctx)
+	drained := err == nil
 	cancel()
 	l.wg.Wait()
 	for len(l.dialed) > 0 { // a session nobody needs any more
@@ -43,12 +44,16 @@ func (e *Exporter) Run(ctx context.Context) error {
 		}
 	}
 	unsent, unconfirmed := e.dropAll()
+	if errors.Is(err, errUndrained) && e.back.spool != nil {
+		err = nil // what is left is in the spool, or told of below
+	}
 	if unsent > 0 {
 		err = errors.Join(err, fmt.Errorf("%d records were not sent", unsent))
 	}
 	if unconfirmed > 0 {
 		err = errors.Join(err, fmt.Errorf("the collector did not confirm the last %d records", unconfirmed))
 	}
+	err = errors.Join(err, e.closeSpool(err == nil && drained))
 	e.closeErr = err
 	close(e.finished)
 	return err
@@ -64,6 +69,7 @@ func (e *Exporter) dropAll() (unsent, unconfirmed uint64) {
 		close(e.closed)
 	}
 	e.sealAll()
+	e.leave()
 	before := e.n.dropped
 	for e.queue.len() > 0 {
 		e.dropFirst()
@@ -84,6 +90,7 @@ func (e *Exporter) run(ctx context.Context) error {
 			return err
 		}
 		e.noteGap()
+		e.unspool(now)
 		next, more := e.pump(ctx, now)
 		more, l.again = more || l.again, false
 		if e.reap(time.Now()) {
@@ -164,6 +171,7 @@ func (e *Exporter) advance(ctx context.Context, now time.Time) error {
 	}
 	s := l.cur
 	if s == nil {
+		e.spillQueue(now)
 		return e.giveUp(now)
 	}
 	e.confirm(s, now)
@@ -255,6 +263,8 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 	l := &e.loop
 	s := l.cur
 	sooner(l.machine.Next())
+	sooner(e.spillAt(now))
+	sooner(e.back.at)
 	if l.old != nil {
 		sooner(l.old.drainNext())
 	}
@@ -292,7 +302,7 @@ func (e *Exporter) drained() bool {
 		return false
 	}
 	e.sealAll()
-	return e.queue.len() == 0
+	return e.queue.len() == 0 && e.spoolEmpty()
 }
 
 // conclude ends in order: the sessions beside are waited for, then final

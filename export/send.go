@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"ipfixsuite/export/spool"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/transport"
 )
@@ -230,6 +231,11 @@ func (e *Exporter) split(m *message, limit int) {
 		}
 	})
 	cut()
+	if n := len(pieces); n > 0 {
+		pieces[n-1].pos = m.pos
+	} else if (m.pos != spool.Position{}) {
+		e.acknowledge(m.pos)
+	}
 	m.dom.lost += gap
 	e.n.split++
 	// A flush waits for all pieces; the first message's release counts one.

@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"ipfixsuite/export/spool"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/transport"
 )
@@ -55,6 +56,7 @@ type Stats struct {
 	// their session died, they would not have been sent again.
 	RecordsUnkept uint64
 	Session       *transport.SessionStats
+	Spool         spool.Stats // of this run; all 0 without a spool
 }
 
 // counters are guarded by Exporter.mu.
@@ -116,6 +118,7 @@ func (e *Exporter) Stats() Stats {
 			RecordsDropped:     n.dropped,
 			RecordsReplayed:    n.replayed,
 			RecordsUnconfirmed: n.unconfirmed,
+			RecordsSpooled:     e.back.spilled,
 			ControlRecordsSent: n.control,
 			MessagesSent:       n.messages,
 			TemplatesSent:      n.templates,
@@ -141,6 +144,9 @@ func (e *Exporter) Stats() Stats {
 		st.Session = &s
 		st.HeartbeatsSent += s.ProbesSent
 		st.HeartbeatsAnswered += s.ProbesAnswered
+	}
+	if e.back.spool != nil {
+		st.Spool = e.back.spool.Stats()
 	}
 	return st
 }

@@ -27,6 +27,8 @@ type Entry struct {
 	Records int
 	// Pos is what Ack takes: this message and all before.
 	Pos Position
+	// Recovered: an earlier run appended it.
+	Recovered bool
 
 	templates map[uint16]*ipfix.Template
 }

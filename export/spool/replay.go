@@ -29,6 +29,7 @@ func (s *Spool) Next(e *Entry) bool {
 		}
 		if ok {
 			s.at = e.Pos
+			e.Recovered = g.serial <= s.earlier
 			g.handed = s.rd.records
 			s.stats.RecordsReplayed += uint64(e.Records)
 			return true
@@ -200,6 +201,7 @@ func (s *Spool) tellDropped(g *segment) {
 	defer r.close()
 	var e Entry
 	for r.next(g.size, &e) {
+		e.Recovered = g.serial <= s.earlier
 		if r.records > g.handed {
 			s.cfg.Dropped(&e)
 		}

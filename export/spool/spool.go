@@ -33,6 +33,7 @@ type Spool struct {
 	bytes    int64      // in all of them
 	gone     []*segment // dropped while handed out and not marked
 	serial   uint64     // the highest ever used
+	earlier  uint64     // the highest of earlier runs
 	w        *writer    // nil: the next Append begins a segment
 	failing  bool       // the last write failed
 	stats    Stats
@@ -96,6 +97,7 @@ func (s *Spool) open() error {
 	}
 	s.at = s.cursor.pos
 	s.serial = max(s.serial, s.at.serial)
+	s.earlier = s.serial
 	// Segments before the cursor are delivered: their removal was cut short.
 	for len(s.segments) > 0 && s.segments[0].serial < s.at.serial {
 		s.remove(s.segments[0])

@@ -1,0 +1,244 @@
+package export
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ipfixsuite/export/spool"
+	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
+	"ipfixsuite/transport"
+)
+
+// refusals is how often a dialer fails before its first session.
+func refusals(n int, then ...*testSession) *testDialer {
+	return &testDialer{next: append(make([]*testSession, n), then...)}
+}
+
+func emptySpool(t *testing.T, dir string) {
+	t.Helper()
+	if left, _ := filepath.Glob(filepath.Join(dir, "spool-*")); len(left) > 0 {
+		t.Errorf("still there: %v", left)
+	}
+}
+
+// A collector that is not there yet costs nothing and holds nobody.
+func TestSpool_CollectorComesLater(t *testing.T) {
+	for _, props := range []transport.Properties{dtlsLike, udpLike, tcpLike} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			s := newTestSession(1, props, 1400)
+			e := start(t, Config{Dialer: refusals(5, s), QueueBytes: 8 * 1180, SpoolDir: dir})
+			began := time.Now()
+			e.write(1, 20_000)
+			if d := time.Since(began); d > 3*time.Second {
+				t.Errorf("writing took %v", d)
+			}
+			time.Sleep(time.Minute)
+			e.write(20_001, 20_100)
+			if err := e.close(20 * time.Second); err != nil {
+				t.Error(err)
+			}
+			sum := e.Summary()
+			atLeastOnce(t, 20_100, sum, s)
+			if sum.RecordsSpooled < 19_000 || sum.RecordsExported != 20_100 || sum.RecordsDropped != 0 || s.domains[0].lost != 0 {
+				t.Errorf("%+v", sum)
+			}
+			emptySpool(t, dir)
+		})
+	}
+}
+
+// What the spool holds survives the exporter, and another that numbers its
+// Templates otherwise.
+func TestSpool_NextExporterDelivers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		e := start(t, Config{Dialer: &testDialer{}, SpoolDir: dir})
+		e.write(1, 3000)
+		time.Sleep(3 * time.Second)
+		killed := t.TempDir() // what a kill -9 leaves now
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		e.write(3001, 3010)
+		if err := e.close(5 * time.Second); err != nil {
+			t.Errorf("all of it is safe, yet: %v", err)
+		}
+		if sum := e.Summary(); sum.RecordsSpooled != 3010 || sum.RecordsDropped != 0 || sum.RecordsSent != 0 {
+			t.Errorf("%+v", sum)
+		}
+		for want, dir := range map[int]string{3010: dir, 3000: killed} {
+			s := newTestSession(1, dtlsLike, 600) // smaller messages, too
+			cfg := Config{Dialer: refusals(0, s), SpoolDir: dir}
+			e, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Define(0, []ipfix.FieldSpec{{ID: ie.ID{Num: 4}, Length: 1}}); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- e.Run(t.Context()) }()
+			time.Sleep(10 * time.Second)
+			if err := e.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			<-done
+			sum := e.Summary()
+			atLeastOnce(t, want, sum, s)
+			if sum.RecordsExported != uint64(want) || sum.RecordsSpooled != 0 {
+				t.Errorf("%+v", sum)
+			}
+			emptySpool(t, dir)
+		}
+	})
+}
+
+// Records of the spool are delivered when they are confirmed, not before.
+func TestSpool_SessionLostBeforeItConfirms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		a, b := newTestSession(1, dtlsLike, 1400), newTestSession(2, dtlsLike, 1400)
+		e := start(t, Config{Dialer: refusals(3, a, b), SpoolDir: dir, SpoolRate: 1000})
+		e.write(1, 4000)
+		for len(numbers(a.domain(0))) < 1000 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		a.mu.Lock()
+		a.mute = true
+		a.mu.Unlock()
+		time.Sleep(300 * time.Millisecond)
+		a.fail(transport.ErrPeerClosed)
+		time.Sleep(20 * time.Second)
+		if err := e.close(20 * time.Second); err != nil {
+			t.Error(err)
+		}
+		sum := e.Summary()
+		atLeastOnce(t, 4000, sum, a, b)
+		if sum.RecordsReplayed == 0 {
+			t.Errorf("nothing was in flight: %+v", sum)
+		}
+		emptySpool(t, dir)
+	})
+}
+
+func (s *testSession) domain(id uint32) *testDomain {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.domains[id]
+	if d == nil {
+		return nil
+	}
+	c := *d
+	c.records = slices.Clone(d.records)
+	return &c
+}
+
+// What comes back of the spool comes at a limited rate; what sources write
+// meanwhile does not wait for it.
+func TestSpool_LiveFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestSession(1, dtlsLike, 1400)
+		e := start(t, Config{Dialer: refusals(3, s), SpoolDir: t.TempDir(), SpoolRate: 500, MaxDelay: 50 * time.Millisecond})
+		e.write(1, 5000)
+		for s.domain(0) == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		before := len(numbers(s.domain(0)))
+		if before < 900 || before > 1300 {
+			t.Errorf("%d records in two seconds, want 1000", before)
+		}
+		e.write(5001, 5001)
+		time.Sleep(200 * time.Millisecond)
+		if got := numbers(s.domain(0)); !slices.Contains(got, 5001) || len(got) > before+250 {
+			t.Errorf("%d records, the live one not among them", len(got))
+		}
+		if err := e.close(30 * time.Second); err != nil {
+			t.Error(err)
+		}
+		atLeastOnce(t, 5001, e.Summary(), s)
+	})
+}
+
+// What the limit costs is counted, told in the statistics and shows in the
+// sequence numbers.
+func TestSpool_LimitIsTold_RFC7011_4_3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestSession(1, dtlsLike, 1400)
+		e := start(t, Config{
+			Dialer: refusals(5, s), SpoolDir: t.TempDir(), QueueBytes: 8 * 1180, SpoolRate: -1,
+			Spool: spool.Config{MaxBytes: 512 << 10, SegmentBytes: 256 << 10},
+		})
+		e.write(1, 60_000) // 16 octets each
+		time.Sleep(time.Minute)
+		if err := e.close(20 * time.Second); err != nil {
+			t.Error(err)
+		}
+		check(t, s)
+		sum := e.Summary()
+		if sum.RecordsExported != 60_000 || sum.RecordsSent+sum.RecordsDropped != 60_000 || sum.RecordsDropped < 20_000 {
+			t.Errorf("%+v", sum)
+		}
+		d := s.domains[0]
+		got := numbers(d)
+		if uint64(len(got)) != sum.RecordsSent || !slices.Contains(got, 60_000) {
+			t.Errorf("%d records came", len(got))
+		}
+		if uint64(d.lost) != sum.RecordsDropped {
+			t.Errorf("sequence numbers tell of %d lost records, want %d", d.lost, sum.RecordsDropped)
+		}
+		last := d.options[len(d.options)-1]
+		for _, o := range d.options {
+			if _, ok := o[notSentFlowTotalCount]; ok {
+				last = o
+			}
+		}
+		if last[notSentFlowTotalCount] != sum.RecordsDropped || last[notSentPacketTotalCount] == 0 {
+			t.Errorf("statistics: %v", last)
+		}
+	})
+}
+
+// A source that can wait does so while there is a session; one that cannot
+// has the spool.
+func TestSpool_SlowCollector(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestSession(1, tcpLike, 1400)
+		e := start(t, Config{Dialer: refusals(0, s), SpoolDir: t.TempDir(), QueueBytes: 8 * 1180, MaxRate: 2000})
+		time.Sleep(time.Second)
+		e.write(1, 4000)
+		if n := e.Summary().RecordsSpooled; n > 0 {
+			t.Errorf("%d records spooled, Write can wait", n)
+		}
+		for i := 4001; i <= 8000; i++ {
+			if !e.Offer(e.tmpl, flowRecord(i)) {
+				t.Fatal("Offer refused")
+			}
+		}
+		if n := e.Summary().RecordsSpooled; n < 2000 {
+			t.Errorf("%d records spooled", n)
+		}
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		atLeastOnce(t, 8000, e.Summary(), s)
+	})
+}
+
+func TestSpool_DirInUse(t *testing.T) {
+	dir := t.TempDir()
+	s, err := spool.Open(dir, spool.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := New(Config{Dialer: &testDialer{}, SpoolDir: dir}); err == nil {
+		t.Error("two exporters of one spool")
+	}
+}
