@@ -18,7 +18,7 @@ import (
 // Conn is a UDP socket, connected to one peer or open to many. It implements
 // transport.DatagramConn.
 type Conn struct {
-	uc     *net.UDPConn
+	uc     descriptor
 	sock   socket // the platform's way to read and write
 	local  netip.AddrPort
 	remote netip.AddrPort // invalid unless connected
@@ -30,6 +30,14 @@ type Conn struct {
 	unreachable atomic.Uint64
 	path        path
 	closed      atomic.Bool
+}
+
+// descriptor is what a Conn needs of a socket beside reading and writing.
+type descriptor interface {
+	syscall.Conn
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+	Close() error
 }
 
 // Listen opens a socket for many peers at addr. The IPv6 unspecified address
@@ -93,15 +101,16 @@ func Connect(ctx context.Context, raddr netip.AddrPort, cfg Config) (*Conn, erro
 
 // newConn takes uc over, and closes it on failure.
 func newConn(uc *net.UDPConn, remote netip.AddrPort, receiveBuffer int, cfg Config) (*Conn, error) {
-	c := &Conn{uc: uc, remote: remote, mtu: cfg.MTU}
-	c.reads.set, c.writes.set = uc.SetReadDeadline, uc.SetWriteDeadline
+	c := &Conn{remote: remote, mtu: cfg.MTU}
 	if ua, ok := uc.LocalAddr().(*net.UDPAddr); ok {
 		c.local = unmapPort(ua.AddrPort())
 	}
-	if err := c.sock.open(c); err != nil {
+	var err error
+	if c.uc, err = c.sock.open(c, uc); err != nil {
 		_ = uc.Close()
 		return nil, err
 	}
+	c.reads.set, c.writes.set = c.uc.SetReadDeadline, c.uc.SetWriteDeadline
 	if receiveBuffer > 0 {
 		if got := c.sock.setReceiveBuffer(receiveBuffer); got < receiveBuffer {
 			cfg.log().Warn("receive buffer smaller than asked for; raise net.core.rmem_max", "asked", receiveBuffer, "got", got)

@@ -5,7 +5,10 @@
 // the kernel join what one peer sends in a row (UDP_GRO), and writes with
 // sendmmsg and has the kernel cut runs of equally long datagrams (UDP_SEGMENT);
 // each is used where the kernel has it and left where it proves not to work.
-// Elsewhere one system call moves one datagram.
+// Elsewhere one system call moves one datagram. A listening socket is read past
+// the runtime's poller, which would be woken by each datagram, and while they
+// come fast the reader rests a millisecond between reads, as far as the
+// socket's buffer allows.
 //
 // A Conn starts no goroutine. A Listener runs in the goroutine that calls
 // Serve and calls its Receivers there; a session of a Dialer has one goroutine

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,7 @@ type receiver struct {
 	errno    error
 	next     int // message to hand out
 	run      run // what is left of the message before it
+	pace     pace
 
 	zones zones
 }
@@ -93,8 +95,14 @@ func (s *socket) read(dst []transport.Datagram) (int, error) {
 		r.try = s.recv
 	}
 	if !r.run.left && r.next == r.fetched {
+		octets := 0
 		for i := range r.fetched {
+			octets += int(r.hdrs[i].Len)
 			r.reset(i)
+		}
+		// Without recvmmsg nothing tells that the socket is empty.
+		if s.detached != nil && !s.single && r.pace.rest(time.Now(), r.fetched, octets, r.fetched < r.messages, s.buffer) {
+			s.detached.rest(restTime)
 		}
 		r.next, r.fetched = 0, 0
 		if err := s.rc.Read(r.try); err != nil {

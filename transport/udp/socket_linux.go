@@ -2,6 +2,7 @@ package udp
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +15,8 @@ import (
 // Conn.writing owns sender.
 type socket struct {
 	rc        syscall.RawConn
+	detached  *detached // a listening socket; else nil
+	buffer    int       // the kernel's for datagrams not yet read, octets
 	connected bool
 	six       bool // an AF_INET6 socket, maybe with IPv4 peers mapped into it
 	single    bool // no recvmmsg and sendmmsg: one datagram a call
@@ -22,20 +25,28 @@ type socket struct {
 	drops dropCounter
 }
 
-func (s *socket) open(c *Conn) error {
-	rc, err := c.uc.SyscallConn()
+// open returns what the socket is to be known by from then on.
+func (s *socket) open(c *Conn, uc *net.UDPConn) (descriptor, error) {
+	rc, err := uc.SyscallConn()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.rc, s.connected = rc, c.remote.IsValid()
 	var optErr error
 	err = rc.Control(func(fd uintptr) { optErr = s.setOptions(int(fd), c.local) })
 	if err = errors.Join(err, optErr); err != nil {
-		return err
+		return nil, err
 	}
 	s.receiver.init(c.remote)
 	s.sender.init()
-	return nil
+	if s.connected {
+		return uc, nil
+	}
+	if s.detached, err = detach(uc); err != nil {
+		return nil, err
+	}
+	s.rc, s.buffer = s.detached, s.receiveBuffer()
+	return s.detached, nil
 }
 
 // setOptions turns on what the kernel has to offer; only what the socket
@@ -76,7 +87,8 @@ func (s *socket) setReceiveBuffer(size int) int {
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, size)
 		}
 	})
-	return s.receiveBuffer() / 2
+	s.buffer = s.receiveBuffer()
+	return s.buffer / 2
 }
 
 func (s *socket) receiveBuffer() (size int) {

@@ -19,10 +19,10 @@ type socket struct {
 	got    int // receive buffer asked for
 }
 
-func (s *socket) open(c *Conn) error {
-	s.uc, s.remote = c.uc, c.remote
+func (s *socket) open(c *Conn, uc *net.UDPConn) (descriptor, error) {
+	s.uc, s.remote = uc, c.remote
 	s.buffer = make([]byte, 64<<10)
-	return nil
+	return uc, nil
 }
 
 func (s *socket) read(dst []transport.Datagram) (int, error) {
