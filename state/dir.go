@@ -21,8 +21,9 @@ const (
 var (
 	// ErrBusy says that another process keeps its state in the folder.
 	ErrBusy = errors.New("another process keeps its state there")
-	// ErrExposed says that others than the owner may read or write a file,
-	// so that neither its secrets nor its contents can be relied on.
+	// ErrExposed says that others than this process's user may read or write
+	// a file, or put one into the folder, so that neither secrets nor contents
+	// can be relied on.
 	ErrExposed = errors.New("others may read or write it")
 	// ErrTooLarge says that a file is larger than MaxFile.
 	ErrTooLarge = errors.New("too large")
@@ -34,7 +35,8 @@ type Dir struct {
 	lock *os.File
 }
 
-// Open opens the folder, makes it if need be (0700), and locks it.
+// Open opens the folder, makes it if need be (0700), and locks it. A folder
+// that others can write to is refused: what they put there would be believed.
 func Open(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
@@ -42,6 +44,12 @@ func Open(path string) (*Dir, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
+	}
+	if info, err := root.Stat("."); err != nil || info.Mode().Perm()&0o022 != 0 || !ours(info) {
+		if err == nil {
+			err = &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("%w (mode %04o)", ErrExposed, info.Mode().Perm())}
+		}
+		return nil, errors.Join(err, root.Close())
 	}
 	lock, err := root.OpenFile(lockName, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -72,12 +80,18 @@ func (d *Dir) Read(name string) ([]byte, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("no regular file: %v", info.Mode().Type())}
-	case info.Mode().Perm()&0o077 != 0:
+	case info.Mode().Perm()&0o077 != 0 || !ours(info):
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%w (mode %04o)", ErrExposed, info.Mode().Perm())}
 	case info.Size() > MaxFile:
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%w: %d octets", ErrTooLarge, info.Size())}
 	}
 	return io.ReadAll(io.LimitReader(f, MaxFile))
+}
+
+// ours says whether a file belongs to this process's user, or to root.
+func ours(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
 // Write replaces a file (0600) as a whole: whoever reads it, also after the

@@ -90,6 +90,31 @@ func TestDir_Refuses(t *testing.T) {
 	if _, err := d.Read("z"); err == nil {
 		t.Error("a link led out of the folder")
 	}
+	if err := os.Chmod(path, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if _, err := Open(path); !errors.Is(err, ErrExposed) {
+		t.Errorf("a folder that others can write to: %v", err)
+	}
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, path)
+	if err := os.Chmod(filepath.Join(path, "x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := d.Read("x"); string(b) != "secret" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(filepath.Join(path, "x"), 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Read("x"); !errors.Is(err, ErrExposed) {
+			t.Errorf("a file that another owns: %v", err)
+		}
+	}
 	if _, err := Open(filepath.Join(path, "x", "below")); err == nil {
 		t.Error("below a file")
 	}

@@ -34,10 +34,15 @@ func openMemory(path string, log *slog.Logger) (*memory, error) {
 		return nil, nil //nolint:nilnil // nothing is remembered
 	}
 	dir, err := state.Open(path)
-	if errors.Is(err, state.ErrBusy) {
-		return nil, config.WithHint("each collector needs its own directory", config.FileError("--state "+path, err))
-	} else if err != nil {
-		return nil, config.FileError("--state "+path, err)
+	if err != nil {
+		what := config.FileError("--state "+path, err)
+		switch {
+		case errors.Is(err, state.ErrBusy):
+			what = config.WithHint("each collector needs its own directory", what)
+		case errors.Is(err, state.ErrExposed):
+			what = config.WithHint("make it its user's own: chmod 700 "+path, what)
+		}
+		return nil, what
 	}
 	m := &memory{dir: dir, sessions: dtls.NewSessions(0, 0), log: log}
 	m.load(sessionsFile, func(b []byte) (int, error) { return m.sessions.Load(b, time.Now()) })
