@@ -347,6 +347,9 @@ func StartCollector(t testing.TB, args ...string) *Collector {
 	return c
 }
 
+// SummaryFile is where the collector writes its counters at its end.
+func (c *Collector) SummaryFile() string { return c.summary }
+
 // Summary stops the collector and returns what it counted.
 func (c *Collector) Summary() map[string]float64 {
 	c.t.Helper()

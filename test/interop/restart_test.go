@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,5 +209,50 @@ func TestCollectorRestart_OrderlyUnderLoad(t *testing.T) {
 	t.Logf("%d records, %d lost, %d written more than once; exporter %v", next, lost, again, out)
 	if lost != 0 || out["records_dropped"] != 0 || sum["records_lost"] != 0 || float64(again) > out["records_replayed"] {
 		t.Errorf("collector: %v", sum)
+	}
+}
+
+// What waits in the kernel when the collector is told to end is written before
+// it does.
+func TestCollectorEnd_TakesWhatTheKernelHas(t *testing.T) {
+	pki := harness.NewPKI(t, "collector.example", "exporter.example")
+	for _, scheme := range []string{"udp", "dtls+udp"} {
+		t.Run(scheme, func(t *testing.T) {
+			flows := t.TempDir()
+			c := harness.StartCollector(t, append([]string{"--listen", scheme + "://127.0.0.1:0", "--sink", "json:" + flows, "--flush", "50ms"}, pki.Flags("collector.example")...)...)
+			e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{
+				"run", "--source", "json:-", "--to", scheme + "://" + c.Addr, "--heartbeat", "0", "--mtu", "1280", "--log-format", "json", "--stats-every", "50ms",
+			}, pki.Flags("exporter.example")...)...)
+			feed(e, 0, 100)
+			holds(t, flows+"/*", `"octetDeltaCount":99`)
+			signal := func(s syscall.Signal) {
+				if err := c.Cmd.Process.Signal(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			signal(syscall.SIGSTOP)
+			const all = 10000
+			feed(e, 100, all)
+			for sent := 0; sent < all; {
+				var stats struct {
+					Msg         string
+					RecordsSent int `json:"records_sent"`
+				}
+				sent = 0
+				for _, l := range e.Lines() {
+					if json.Unmarshal([]byte(l), &stats) == nil && stats.Msg == "stats" {
+						sent += stats.RecordsSent
+					}
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			signal(syscall.SIGTERM)
+			signal(syscall.SIGCONT)
+			c.End()
+			sum := harness.ReadSummary(t, c.SummaryFile())
+			if sum["records_received"] != all || sum["records_written"] != all || sum["records_lost"] != 0 || sum["socket_drops"] != 0 {
+				t.Errorf("collector: %v", sum)
+			}
+		})
 	}
 }
