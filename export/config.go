@@ -124,7 +124,7 @@ type Config struct {
 	// DialTimeout bounds one attempt to open a session; 0: 10 s.
 	DialTimeout time.Duration
 	// RedialMin and RedialMax bound the backoff between attempts; 0: 1 s
-	// and 30 s. Never below 1 s.
+	// and 10 s, a quarter of GiveUp at most. Never below 1 s.
 	RedialMin, RedialMax time.Duration
 	// SpoolDir keeps on disk what memory cannot hold, what waits while there
 	// is no session and what is left at the end; empty: nothing is. It
@@ -189,7 +189,10 @@ func (c *Config) setDefaults() {
 	setDefault(&c.SpoolRate, defaultSpoolRate)
 	setDefault(&c.DialTimeout, 10*time.Second)
 	setDefault(&c.RedialMin, time.Second)
-	setDefault(&c.RedialMax, 30*time.Second)
+	setDefault(&c.RedialMax, 10*time.Second)
+	if c.GiveUp > 0 {
+		c.RedialMax = min(c.RedialMax, c.GiveUp/4)
+	}
 	c.RedialMin = max(c.RedialMin, time.Second)
 	c.RedialMax = max(c.RedialMax, c.RedialMin)
 	if c.Log == nil {

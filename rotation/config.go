@@ -36,10 +36,11 @@ type Config struct {
 	// proving it, DrainTimeout the drain of the one before.
 	BuildTimeout, PrimeTimeout, DrainTimeout time.Duration
 	// RetryMin and RetryMax bound the backoff after a session that could not
-	// be built, or was lost before it was Stable. Never below 1 s.
+	// be built, or was lost before it was Stable; it doubles until a session
+	// has become active. Never below 1 s.
 	RetryMin, RetryMax time.Duration
 	// Stable is how long a session must have been active for its loss to be
-	// answered without a longer backoff.
+	// answered without a backoff.
 	Stable time.Duration
 }
 

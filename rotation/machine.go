@@ -157,11 +157,8 @@ func (m *Machine) swap(now time.Time, p *place, a Action) Action {
 		a.Old = old.id
 		old.enter(draining, now, m.cfg.DrainTimeout)
 	}
-	if a.Old != 0 {
-		m.step = 0 // the collector is well
-	}
 	p.enter(active, now, 0)
-	m.records, m.octets = 0, 0
+	m.records, m.octets, m.step = 0, 0, 0
 	a.Op = Swap
 	return a
 }

@@ -273,3 +273,26 @@ func TestChoice(t *testing.T) {
 	}
 	pick(213, 2) // the soonest of those that are left alone
 }
+
+// A collector that dies often is not left alone for longer each time: every
+// session that becomes active ends the backoff.
+func TestBackoff_EndsWithASession(t *testing.T) {
+	m := New(Config{}, half)
+	now := epoch
+	for range 10 {
+		id := bring(t, m, now)
+		now = now.Add(5 * time.Second)
+		m.Lost(now, id)
+		m.Advance(now)
+		m.Closed(now, id)
+		now = now.Add(DefaultRetryMin + DefaultRetryMin/8)
+		b := m.Advance(now)
+		if b.Op != Build {
+			t.Fatalf("after %v: %+v", now.Sub(epoch), b)
+		}
+		m.Built(now, b.ID, false, false)
+		m.Advance(now)
+		m.Closed(now, b.ID)
+		now = now.Add(2*DefaultRetryMin + DefaultRetryMin/4)
+	}
+}

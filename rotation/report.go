@@ -89,8 +89,6 @@ func (m *Machine) Lost(now time.Time, id ID) {
 		case p.state == active:
 			if now.Sub(p.since) < m.cfg.Stable {
 				m.backoff(now)
-			} else {
-				m.step = 0
 			}
 			p.failed = true
 			p.enter(closing, now, 0)
