@@ -149,9 +149,9 @@ func TestDeadCollectorIsKnown(t *testing.T) {
 				d := dialerTo(t, pki, addr)
 				s := dialTo(t, d)
 				alive := 2*time.Second + time.Duration(i)*350*time.Millisecond
-				var stopped time.Time
+				stopped := make(chan time.Time, 1)
 				timer := time.AfterFunc(alive, func() {
-					stopped = time.Now()
+					stopped <- time.Now()
 					_ = p.Cmd.Process.Signal(row.signal)
 				})
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -161,7 +161,7 @@ func TestDeadCollectorIsKnown(t *testing.T) {
 				if timer.Stop() || dead.IsZero() || cause != heartbeat.Silent {
 					t.Fatalf("dead %v, cause %v, second opinions %v", dead, cause, w.opinions)
 				}
-				took = append(took, dead.Sub(stopped).Round(time.Millisecond))
+				took = append(took, dead.Sub(<-stopped).Round(time.Millisecond))
 				st := s.Stats()
 				if st.ProbesAnswered == 0 || w.asked < 2 {
 					t.Errorf("stats %+v", st)
