@@ -28,7 +28,7 @@ What cannot be decoded is told on standard error, with its place; the rest is de
 A line is a JSON object: @exporter, @domain, @template, @exportTime and the elements by their IANA names.
 
 Examples:
-   collector decode archive/exporter-1.example/*.ipfix
+   collector decode archive/exporter-1.example-*.ipfix
    tcpdump -w - udp port 4739 | collector decode -
    collector decode templates.dat data.dat | jq 'select(.octetDeltaCount > 1e6)'`,
 		Flags: []cli.Flag{
