@@ -271,6 +271,9 @@ func (e *Exporter) end() {
 		if s == nil {
 			continue
 		}
+		if s.canProbe && s.confirmed < s.octets {
+			e.replay(s, time.Now()) // spooled if it can be, else counted
+		}
 		e.forget(s)
 		l.wg.Go(func() { // ends by closeTimeout; Run waits for it
 			closeSession(s.t)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ipfixsuite/export/spool"
 	"ipfixsuite/rotation"
 	"ipfixsuite/transport"
 )
@@ -374,4 +375,35 @@ func TestFailover(t *testing.T) {
 			t.Errorf("%d dials, %+v", len(first.dialled()), sum)
 		}
 	})
+}
+
+// What was sent, but not confirmed when time ran out, is told; with a spool it
+// is kept for the next run.
+func TestClose_UnconfirmedIsCounted(t *testing.T) {
+	for _, spooled := range []bool{false, true} {
+		dir := ""
+		if spooled {
+			dir = t.TempDir()
+		}
+		synctest.Test(t, func(t *testing.T) {
+			f := &farm{props: dtlsLike}
+			e := start(t, Config{Dialer: f, SpoolDir: dir, Spool: spool.Config{Sync: spool.SyncNever}, MaxDelay: 10 * time.Millisecond, DeadAfter: time.Minute})
+			time.Sleep(time.Second)
+			s := f.list()[0]
+			s.mu.Lock()
+			s.mute = true
+			s.mu.Unlock()
+			e.write(1, 100)
+			time.Sleep(time.Second)
+			err := e.close(2 * time.Second)
+			sum := e.Summary()
+			if spooled {
+				if err != nil || sum.RecordsSpooled != 100 || sum.RecordsUnconfirmed != 0 || sum.RecordsSent != 0 {
+					t.Errorf("%v, %+v", err, sum)
+				}
+			} else if err == nil || sum.RecordsUnconfirmed != 100 || sum.RecordsSent != 100 {
+				t.Errorf("%v, %+v", err, sum)
+			}
+		})
+	}
 }
