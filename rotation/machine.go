@@ -25,8 +25,9 @@ const (
 type place struct {
 	id     ID
 	state  state
-	asked  bool // the owner has been given the state's Action
-	since  time.Time
+	asked  bool      // the owner has been given the state's Action
+	began  time.Time // building
+	since  time.Time // in this state
 	until  time.Time // bounds the state; zero: nothing does
 	cause  Cause
 	full   bool
@@ -120,11 +121,10 @@ func (m *Machine) expire(now time.Time) {
 			m.fail(now, p)
 		}
 	}
-	if m.due.IsZero() || m.stopped || now.Before(m.due) {
+	if m.due.IsZero() || m.stopped || now.Before(m.due) || m.candidate() != nil {
 		return
 	}
-	m.due = time.Time{}
-	m.Want(Period)
+	m.Want(Period) // until there is another session, whatever becomes of this wish
 }
 
 // ask hands out the Action of a place's state, once.
@@ -159,6 +159,9 @@ func (m *Machine) swap(now time.Time, p *place, a Action) Action {
 	}
 	p.enter(active, now, 0)
 	m.records, m.octets, m.step = 0, 0, 0
+	if m.cfg.Period > 0 {
+		m.due = p.began.Add(m.cfg.Period - time.Duration(m.random()*jitter*float64(m.cfg.Period)))
+	}
 	a.Op = Swap
 	return a
 }
@@ -173,7 +176,7 @@ func (m *Machine) build(now time.Time) Action {
 	clear(m.wants[:])
 	m.last++
 	m.notBefore = now.Add(minSpacing)
-	*free = place{id: m.last, cause: cause, full: m.full()}
+	*free = place{id: m.last, cause: cause, full: m.full(), began: now}
 	free.enter(building, now, m.cfg.BuildTimeout)
 	free.asked = true
 	return Action{Op: Build, ID: free.id, Cause: cause, Full: free.full}
@@ -245,7 +248,7 @@ func (m *Machine) Next() time.Time {
 			sooner(p.since)
 		}
 	}
-	if !m.stopped {
+	if !m.stopped && m.candidate() == nil && !m.wants[Period] {
 		sooner(m.due)
 	}
 	if m.wanted() != None && m.at(empty) != nil && m.candidate() == nil {

@@ -296,3 +296,38 @@ func TestBackoff_EndsWithASession(t *testing.T) {
 		now = now.Add(2*DefaultRetryMin + DefaultRetryMin/4)
 	}
 }
+
+// A handshake that takes longer than the period does not end rotation.
+func TestPeriod_ShorterThanAHandshake(t *testing.T) {
+	m := New(Config{Period: time.Second}, half)
+	now := epoch
+	for range 5 {
+		a := m.Advance(now)
+		if a.Op != Build {
+			t.Fatalf("after %v: %+v", now.Sub(epoch), a)
+		}
+		now = now.Add(4 * time.Second)
+		m.Advance(now)
+		m.Built(now, a.ID, true, false)
+		m.Advance(now)
+		m.Primed(now, a.ID)
+		m.Advance(now)
+		m.Proved(now, a.ID)
+		for _, s := range steps(m, now) {
+			switch s.Op {
+			case Drain:
+				m.Drained(now, s.ID)
+				m.Advance(now)
+				m.Closed(now, s.ID)
+			case Build:
+				m.Lost(now, s.ID) // one begun at once
+				m.Advance(now)
+				m.Closed(now, s.ID)
+			}
+		}
+		if next := m.Next(); next.IsZero() || next.After(now.Add(3*time.Second)) {
+			t.Fatalf("after %v nothing before %v", now.Sub(epoch), next)
+		}
+		now = now.Add(3 * time.Second)
+	}
+}

@@ -47,9 +47,6 @@ func (m *Machine) Built(now time.Time, id ID, ok, full bool) {
 	if m.sinceFull++; full {
 		m.sinceFull = 0
 	}
-	if m.cfg.Period > 0 {
-		m.due = p.since.Add(m.cfg.Period - time.Duration(m.random()*jitter*float64(m.cfg.Period)))
-	}
 	p.enter(priming, now, m.cfg.PrimeTimeout)
 }
 

@@ -186,6 +186,7 @@ func TestSimulation(t *testing.T) {
 		}
 		// Afterwards a session is there within the longest backoff.
 		w.calm = true
+		before := w.rotations
 		end := w.now.Add(2*time.Minute + cfg.Period)
 		for w.now.Before(end) {
 			w.step()
@@ -194,6 +195,9 @@ func TestSimulation(t *testing.T) {
 			if p.state == closing && w.now.Sub(p.since) > 10*time.Second {
 				t.Fatalf("seed %d: session %d closes for ever", seed, p.id)
 			}
+		}
+		if cfg.Period > 0 && w.rotations == before {
+			t.Fatalf("seed %d: no session is replaced any more", seed)
 		}
 		if w.act == 0 || w.m.Active() != w.act || len(w.kind) > 2 {
 			t.Fatalf("seed %d: active %d of %v", seed, w.act, w.kind)
