@@ -170,7 +170,7 @@ func (e *Exporter) Close(ctx context.Context) error {
 	if first {
 		close(e.closed)
 	}
-	idle := !e.started && e.n.handed == 0
+	idle := !e.started && e.n.handed == 0 && e.spoolEmpty()
 	e.mu.Unlock()
 	if idle {
 		return e.closeSpool(false)
@@ -188,6 +188,9 @@ func (e *Exporter) Close(ctx context.Context) error {
 	e.mu.Unlock()
 	if !started {
 		unsent, _ := e.dropAll()
+		if err := e.closeSpool(false); err != nil || unsent == 0 {
+			return err
+		}
 		return fmt.Errorf("%d records were not sent: the exporter never ran", unsent)
 	}
 	<-e.finished

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -241,4 +242,36 @@ func TestSpool_DirInUse(t *testing.T) {
 	if _, err := New(Config{Dialer: &testDialer{}, SpoolDir: dir}); err == nil {
 		t.Error("two exporters of one spool")
 	}
+}
+
+// A source that has nothing may end before Run has come to its first line:
+// what waits in the spool is delivered all the same.
+func TestSpool_CloseBeforeRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		e := start(t, Config{Dialer: &testDialer{}, SpoolDir: dir})
+		e.write(1, 100)
+		time.Sleep(3 * time.Second)
+		if err := e.close(time.Second); err != nil {
+			t.Error(err)
+		}
+		s := newTestSession(1, dtlsLike, 1400)
+		next, err := New(Config{Dialer: refusals(0, s), SpoolDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			time.Sleep(time.Second)
+			done <- next.Run(context.Background())
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := next.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		<-done
+		atLeastOnce(t, 100, next.Summary(), s)
+		emptySpool(t, dir)
+	})
 }

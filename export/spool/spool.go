@@ -168,6 +168,9 @@ func (s *Spool) Stats() Stats {
 func (s *Spool) Unread() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return 0
+	}
 	var n uint64
 	for _, g := range s.segments {
 		n += g.unread()
