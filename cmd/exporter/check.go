@@ -24,7 +24,7 @@ Example:
 			if _, err := s.open(c.App.Reader); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.App.Writer, "ok: %s to %s\n", s.source, s.to)
+			_, err = fmt.Fprintf(c.App.Writer, "ok: %s to %s\n", s.source, s.toString())
 			return err
 		},
 	}

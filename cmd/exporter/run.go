@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ipfixsuite/config"
-	"ipfixsuite/export"
 	"ipfixsuite/export/source"
 )
 
@@ -51,7 +50,7 @@ func runAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	exp, err := s.exporter()
+	exp, err := s.exporter(c)
 	if err != nil {
 		return err
 	}
@@ -63,8 +62,8 @@ func runAction(c *cli.Context) error {
 
 // pump runs the source until it ends or ctx does, then drains the exporter.
 // The exporter itself outlives ctx: what was read is still sent.
-func (s *settings) pump(ctx context.Context, exp *export.Exporter, src source.Source) error {
-	s.log.Info("exporting", "source", s.source, "to", s.to.String())
+func (s *settings) pump(ctx context.Context, exp sender, src source.Source) error {
+	s.log.Info("exporting", "source", s.source, "to", s.toString())
 	tell := &teller{log: s.log, exporter: exp, source: src}
 	defer tell.done()
 	defer config.Every(s.every, tell.tell)()
@@ -100,11 +99,11 @@ func (s *settings) pump(ctx context.Context, exp *export.Exporter, src source.So
 }
 
 // exportError names the collector, and what to look at if it never answered.
-func (s *settings) exportError(err error, exp *export.Exporter) error {
+func (s *settings) exportError(err error, exp sender) error {
 	if err == nil {
 		return nil
 	}
-	if to := s.to.String(); !strings.Contains(err.Error(), to) {
+	if to := s.toString(); len(s.to) == 1 && !strings.Contains(err.Error(), to) {
 		err = fmt.Errorf("--to %s: %w", to, err)
 	}
 	if exp.Summary().SessionsOpened == 0 {
@@ -130,7 +129,7 @@ func drainTime(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // shortfall says what of a source that came to its end was not exported.
-func (s *settings) shortfall(exp *export.Exporter, src source.Source) error {
+func (s *settings) shortfall(exp sender, src source.Source) error {
 	in, dropped := src.Stats(), exp.Summary().RecordsDropped
 	var errs []error
 	if in.Faults > 0 {

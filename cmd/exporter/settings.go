@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ipfixsuite/config"
-	"ipfixsuite/endpoint"
 	"ipfixsuite/export"
 	"ipfixsuite/export/source"
 	"ipfixsuite/ie"
@@ -24,7 +23,7 @@ import (
 func runFlags() []cli.Flag {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "source", Usage: "read from `SRC`", EnvVars: config.Env("source")},
-		&cli.StringSliceFlag{Name: "to", Usage: "send to the collector at `URL`", EnvVars: config.Env("to")},
+		&cli.StringSliceFlag{Name: "to", Usage: "send to the collector at `URL`; again for others, see --mode", EnvVars: config.Env("to")},
 		&cli.StringFlag{Name: "server-name", Usage: "the `NAME` that the collector's certificate must prove", DefaultText: "the host of --to", EnvVars: config.Env("server-name")},
 		&cli.UintFlag{Name: "domain", Value: 1, Usage: "Observation Domain `ID`", EnvVars: config.Env("domain")},
 		&cli.DurationFlag{Name: "active-timeout", Value: metering.DefaultActiveTimeout, Usage: "report a flow that goes on every `TIME`; 0: only when it ends", EnvVars: config.Env("active-timeout")},
@@ -42,14 +41,16 @@ func runFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "give-up", Usage: "end with an error after `TIME` without a collector; 0: never", DefaultText: "30s; for iface: never", EnvVars: config.Env("give-up")},
 		config.MTU(),
 	}
+	flags = append(flags, collectorFlags()...)
 	return append(append(flags, config.Security()...), config.Common()...)
 }
 
 // settings are the flags of `run` and `check`, read and judged.
 type settings struct {
 	source  string
-	to      transport.Endpoint
-	dialer  transport.Dialer
+	to      []transport.Endpoint
+	dialers []transport.Dialer
+	mode    string
 	export  export.Config
 	meter   metering.Config
 	promisc bool
@@ -90,7 +91,7 @@ func settingsOf(c *cli.Context) (*settings, error) {
 	if s.elems, err = config.Elements(c.String("elements")); err != nil {
 		return nil, err
 	}
-	if err := s.collector(c); err != nil {
+	if err := s.collectors(c); err != nil {
 		return nil, err
 	}
 	s.meter = metering.Config{
@@ -98,10 +99,14 @@ func settingsOf(c *cli.Context) (*settings, error) {
 		Biflow: c.Bool("biflow"), Seed: seed(),
 	}
 	s.export = export.Config{
-		Dialer: s.dialer, Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
+		Dialer: s.dialers[0], Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
 		MaxRate: c.Float64("max-rate"), TemplateRefresh: config.OrNever(c.Duration("template-refresh")),
 		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: deadAfter(c), GiveUp: giveUp(c, s.source),
-		Rotate: rotate(c, s.to), FullHandshakeEvery: c.Int("full-handshake-every"), Retain: config.OrNever(c.Duration("retain")),
+		FullHandshakeEvery: c.Int("full-handshake-every"), Retain: config.OrNever(c.Duration("retain")),
+		ProcessID: uint32(os.Getpid()),
+	}
+	if err := s.spooling(c); err != nil {
+		return nil, err
 	}
 	if err := errors.Join(s.meter.Validate(), s.export.Validate()); err != nil {
 		return nil, &config.UsageError{Err: err}
@@ -124,45 +129,6 @@ func deadAfter(c *cli.Context) time.Duration {
 		return c.Duration("dead-after")
 	}
 	return 0
-}
-
-// rotate: a session without a handshake has nothing to prove by a new one.
-func rotate(c *cli.Context, to transport.Endpoint) time.Duration {
-	if c.IsSet("rotate") || to.Secure() {
-		return c.Duration("rotate")
-	}
-	return 0
-}
-
-func (s *settings) collector(c *cli.Context) error {
-	urls := config.Values(c, "to")
-	switch {
-	case len(urls) == 0:
-		return config.Usage("--to dtls+udp://HOST[:PORT], for example", "--to is missing")
-	case len(urls) > 1:
-		return config.Usage("name one of them", "--to is given %d times: this version sends to one collector", len(urls))
-	}
-	var err error
-	if s.to, err = transport.ParseEndpoint(urls[0]); err != nil {
-		return &config.UsageError{Err: err}
-	}
-	creds, err := config.Credentials(c, s.to.Secure(), nil, s.log)
-	if err != nil {
-		return err
-	}
-	s.dialer, err = endpoint.Dialer(s.to, endpoint.Config{
-		Credentials: creds, Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), Log: s.log,
-	})
-	if err != nil {
-		return &config.UsageError{Err: err} // nothing was looked up or opened yet
-	}
-	return nil
-}
-
-func (s *settings) exporter() (*export.Exporter, error) {
-	cfg := s.export
-	cfg.ProcessID = uint32(os.Getpid())
-	return export.New(cfg)
 }
 
 // seed keys the flow table's hash against crafted traffic.

@@ -11,7 +11,7 @@ import (
 // end all of it.
 type teller struct {
 	log      *slog.Logger
-	exporter *export.Exporter
+	exporter sender
 	source   source.Source
 
 	out export.Stats // as told last
