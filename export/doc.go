@@ -28,7 +28,16 @@
 // ever waits for a handshake. Headers are written when a message leaves, so
 // a queued message can go to whatever session is there by then.
 //
+// What was sent stays in its session's confirmed window until an answered
+// probe proves that the collector has it (where none can, for Retain). A
+// session that dies leaves its window to the next one, in front of the queue.
+// When that is, and which collector it goes to, is decided by package
+// rotation; whether a collector lives by package heartbeat. The next session
+// is primed and proven while the present one carries data, and takes over by
+// one assignment.
+//
 // Run's goroutine owns the sessions. It starts one goroutine for each dial
-// and one prober for each session; all have ended when Run returns. Source
+// and one for each close, and one prober for each session; all have ended
+// when Run returns. Source
 // goroutines share with it only what Exporter.mu guards.
 package export
