@@ -13,6 +13,7 @@ import (
 // One session a second over a link that delays, reorders, doubles and loses:
 // what is missing at the end is what the link lost, and no more.
 func TestRotation_LossyLink(t *testing.T) {
+	t.Parallel()
 	const rate = 20_000
 	d := 8 * time.Second
 	if long() {

@@ -1,0 +1,256 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+)
+
+// run is an exporter with 5000 records a second and a collector, a Relay
+// between them.
+type run struct {
+	relay    *Relay
+	n        int
+	flows    string
+	summary  string
+	exporter *harness.Process
+	c        *harness.Collector
+}
+
+func start(t *testing.T, d time.Duration, cfg Config, flags ...string) *run {
+	t.Helper()
+	const rate = 5000
+	pki := harness.NewPKI(t, "collector", "exporter")
+	r := &run{n: int(d.Seconds() * rate), flows: filepath.Join(t.TempDir(), "flows"), summary: filepath.Join(t.TempDir(), "exporter.json")}
+	r.c = harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + r.flows}, pki.Flags("collector")...)...)
+	r.relay = between(t, r.c.Addr, cfg)
+	args := append([]string{"run", "--summary", r.summary, "--log-format", "json", "--source", "json:" + numbered(t, r.n), "--to", "dtls+udp://" + r.relay.Addr(),
+		"--max-rate", fmt.Sprint(rate), "--mtu", "1500"}, pki.Flags("exporter")...)
+	r.exporter = harness.Start(t, harness.Binary(t, "exporter"), append(args, flags...)...)
+	r.exporter.Wait(`"msg":"session opened"`)
+	return r
+}
+
+// end ends both, checks that nothing is missing, double or lost with its
+// session, and returns what they counted.
+func (r *run) end(t *testing.T) (exporter, collector map[string]float64) {
+	t.Helper()
+	r.exporter.End()
+	sum, got := harness.ReadSummary(t, r.summary), r.c.Summary()
+	missing, again := written(t, r.n, r.flows)
+	t.Logf("%v sessions, %v rotations, %v heartbeats; up %+v, down %+v", sum["sessions_opened"], sum["rotations"], sum["heartbeats_sent"],
+		r.relay.Counters(Up), r.relay.Counters(Down))
+	if missing != 0 || again != 0 {
+		t.Errorf("%d records missing, %d twice", missing, again)
+	}
+	if sum["collectors_lost"] != 0 || sum["records_sent"] != float64(r.n) {
+		t.Errorf("exporter %v", sum)
+	}
+	if got["records_received"] != float64(r.n) || got["records_lost"] != 0 || got["messages_malformed"] != 0 {
+		t.Errorf("collector %v", got)
+	}
+	return sum, got
+}
+
+// unharmed is end where there was but one session.
+func (r *run) unharmed(t *testing.T) (exporter map[string]float64) {
+	t.Helper()
+	sum, got := r.end(t)
+	if sum["sessions_opened"] != 1 || sum["rotations"] != 0 || got["sessions_opened"] != 1 {
+		t.Errorf("exporter %v, collector %v", sum, got)
+	}
+	return sum
+}
+
+// wire is a DTLS 1.2 record.
+func wire(kind byte, epoch uint16, seq uint64, body []byte) []byte {
+	b := []byte{kind, 0xfe, 0xfd}
+	b = binary.BigEndian.AppendUint64(b, uint64(epoch)<<48|seq)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
+	return append(b, body...)
+}
+
+// forgeries are records that somebody can write who sees the wire and knows
+// no key. genuine is what passed there before.
+func forgeries(rng *rand.Rand, genuine []Datagram) [][]byte {
+	noise := make([]byte, 40+rng.IntN(1200))
+	for i := range noise {
+		noise[i] = byte(rng.Uint32())
+	}
+	seq := rng.Uint64N(1 << 48)
+	all := [][]byte{
+		wire(21, 0, seq, []byte{1, 0}),        // close_notify, in the clear
+		wire(21, 0, seq, []byte{2, 40}),       // handshake_failure
+		wire(21, 0, 0, []byte{2, 80}),         // internal_error
+		wire(20, 0, seq, []byte{1}),           // ChangeCipherSpec
+		wire(22, 0, seq, make([]byte, 12)),    // HelloRequest
+		wire(22, 0, seq, noise),               // no handshake at all
+		wire(23, 0, seq, noise),               // data in the clear
+		wire(24, 0, seq, []byte{1, 0, 16, 1}), // heartbeat request
+		wire(24, 0, seq, append([]byte{2}, noise...)),
+		wire(21, 1, seq, noise[:min(len(noise), 26)]), // an alert's size, a bad tag
+		wire(23, 1, seq, noise),
+		wire(23, 1, 1<<48-1, noise), // the last number there is
+		wire(24, 1, seq, noise),
+		wire(22, 1, seq, noise),
+		wire(25, 1, seq, noise),
+		wire(23, 2, seq, noise),      // another epoch
+		wire(23, 0xffff, seq, noise), // the last epoch
+		wire(23, 1, seq, nil),
+		{}, noise, noise[:12], {23}, {22, 0xfe, 0xfd},
+	}
+	for range 4 {
+		// A genuine one, once more, cut off, and with one bit turned.
+		d := genuine[rng.IntN(len(genuine))].Data
+		turned := bytes.Clone(d)
+		turned[rng.IntN(len(d))] ^= 1 << rng.IntN(8)
+		all = append(all, d, d[:rng.IntN(len(d))], turned, append(bytes.Clone(d), noise...))
+	}
+	return all
+}
+
+// of are the datagrams that passed one way.
+func of(all []Datagram, way Direction) []Datagram {
+	var some []Datagram
+	for _, d := range all {
+		if d.Way == way {
+			some = append(some, d)
+		}
+	}
+	return some
+}
+
+// attack writes forgeries in the name of both ends, of all sessions there
+// were. What went one way goes the other, too.
+func (r *run) attack(d, pause time.Duration) {
+	rng := rand.New(rand.NewPCG(6347, 1))
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(pause) {
+		seen := r.relay.Recorded()
+		for _, client := range r.relay.Clients() {
+			for _, way := range []Direction{Up, Down} {
+				for _, d := range forgeries(rng, of(seen, Direction(rng.IntN(2)))) {
+					r.relay.Inject(way, client, d)
+				}
+			}
+		}
+	}
+}
+
+// Records without a key, with wrong epochs, wrong tags, doubled, cut off and
+// changed ones, in the name of both ends: nobody notices (RFC 6347, 4.1.2.7).
+func TestForgedRecords(t *testing.T) {
+	t.Parallel()
+	r := start(t, 6*time.Second, Config{Record: true})
+	r.attack(4*time.Second, 50*time.Millisecond)
+	r.unharmed(t)
+}
+
+// The same while sessions are replaced each second. A handshake can be
+// disturbed by who sees it; the session that carries the data cannot, and no
+// more than one handshake a second is tried.
+func TestForgedRecords_Rotating(t *testing.T) {
+	t.Parallel()
+	r := start(t, 7*time.Second, Config{Record: true, Delay: 5 * time.Millisecond}, "--rotate", "1s")
+	r.attack(5*time.Second, 10*time.Millisecond)
+	sum, _ := r.end(t)
+	tried := sum["sessions_opened"]
+	for _, l := range r.exporter.Lines() {
+		if strings.Contains(l, `"msg":"no session with collector"`) {
+			tried++
+			t.Log(l)
+		}
+	}
+	if tried > 9 {
+		t.Errorf("%v handshakes, %v rotations in 7 s", tried, sum["rotations"])
+	}
+}
+
+// The handshake of this very session is played again, to the collector from
+// the exporter's port and from others, and to the exporter: the session goes
+// on, and no other comes to be.
+func TestReplayedHandshake(t *testing.T) {
+	t.Parallel()
+	r := start(t, 6*time.Second, Config{Record: true})
+	time.Sleep(300 * time.Millisecond)
+	hands := r.relay.Recorded()[:20] // and what came next
+	client := r.relay.Clients()[0]
+	for i := range 8 {
+		for _, d := range hands {
+			r.relay.Inject(d.Way, client, d.Data)
+			if i%2 == 0 {
+				time.Sleep(5 * time.Millisecond) // time to answer
+			}
+		}
+		// From elsewhere: all that the exporter said then.
+		stranger, err := net.Dial("udp4", r.c.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range of(hands, Up) {
+			_, _ = stranger.Write(d.Data)
+			time.Sleep(5 * time.Millisecond)
+		}
+		stranger.Close()
+		time.Sleep(200 * time.Millisecond)
+	}
+	r.unharmed(t)
+}
+
+// unreachable writes an ICMP port unreachable about a datagram from client to
+// server, as its server's host would (RFC 792; RFC 1122, 3.2.2.1).
+func unreachable(client, server netip.AddrPort) []byte {
+	quoted := make([]byte, 28)
+	quoted[0], quoted[8], quoted[9] = 0x45, 64, 17
+	binary.BigEndian.PutUint16(quoted[2:], 1200)
+	from, to := client.Addr().As4(), server.Addr().As4()
+	copy(quoted[12:], from[:])
+	copy(quoted[16:], to[:])
+	binary.BigEndian.PutUint16(quoted[20:], client.Port())
+	binary.BigEndian.PutUint16(quoted[22:], server.Port())
+	binary.BigEndian.PutUint16(quoted[24:], 1180)
+	m := append([]byte{3, 3, 0, 0, 0, 0, 0, 0}, quoted...)
+	var sum uint32
+	for i := 0; i < len(m); i += 2 {
+		sum += uint32(m[i])<<8 | uint32(m[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	binary.BigEndian.PutUint16(m[2:], ^uint16(sum+sum>>16))
+	return m
+}
+
+// Forged ICMP says a thousand times that nobody listens at the collector's
+// port. A hint is no proof: the collector answers, and that ends it.
+func TestForgedUnreachable(t *testing.T) {
+	t.Parallel()
+	raw, err := net.Dial("ip4:icmp", "127.0.0.1")
+	if err != nil {
+		harness.Missing(t, fmt.Sprintf("raw sockets: %v", err))
+	}
+	defer raw.Close()
+	r := start(t, 6*time.Second, Config{})
+	server := netip.MustParseAddrPort(r.relay.Addr())
+	sent := 0
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(4 * time.Millisecond) {
+		for _, client := range r.relay.Clients() {
+			if _, err := raw.Write(unreachable(client, server)); err != nil {
+				harness.Missing(t, fmt.Sprintf("icmp: %v", err))
+			}
+			sent++
+		}
+	}
+	sum := r.unharmed(t)
+	t.Logf("%d forged, %v heartbeats", sent, sum["heartbeats_sent"])
+	// One each second, and one for a hint, but no more than 5 a second.
+	if h := sum["heartbeats_sent"]; h < 12 || h > 45 {
+		t.Errorf("%v heartbeats: the hints are not heard, or cost too much", h)
+	}
+}
