@@ -112,9 +112,15 @@ func summary(name string) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	var m map[string]float64
-	if err := json.Unmarshal(raw, &m); err != nil {
+	var all map[string]any // with details that are no numbers
+	if err := json.Unmarshal(raw, &all); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	m := map[string]float64{}
+	for k, v := range all {
+		if f, ok := v.(float64); ok {
+			m[k] = f
+		}
 	}
 	return m, nil
 }
