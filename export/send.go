@@ -86,7 +86,12 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 			err = errShort
 		}
 		if k > 0 {
-			s.tries, s.doubted = 0, time.Time{}
+			s.tries = 0
+			if !s.refuted {
+				// A datagram that was taken is no answer: a handshake that
+				// failed is not forgotten for it.
+				s.doubted = time.Time{}
+			}
 		}
 	}
 	if full || s.halfSpent(e.cfg.Window) {

@@ -248,6 +248,9 @@ func over(ctx context.Context, err error) error {
 
 // readable says whether a file can be opened.
 func readable(name string) error {
+	if st, err := os.Stat(name); err == nil && st.Mode()&os.ModeNamedPipe != 0 {
+		return nil // its writer would lose what it wrote to a first reader
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return hint(err)
