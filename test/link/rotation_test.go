@@ -52,6 +52,12 @@ func TestRotation_LossyLink(t *testing.T) {
 	if int64(missing) > lost.Load() || got["records_lost"] > float64(lost.Load()) {
 		t.Errorf("%d records missing, %v lost: more than the %d of the link", missing, got["records_lost"], lost.Load())
 	}
+	if again == 0 && got["records_lost"] < float64(missing)*0.95 {
+		t.Errorf("%d records missing, the collector knows of %v", missing, got["records_lost"])
+	}
+	if sum["max_swap_gap_us"] > 5000 {
+		t.Errorf("no data for %v µs while a session was replaced", sum["max_swap_gap_us"])
+	}
 	if up.Lost == 0 || down.Lost == 0 || up.Refused+up.Paused+down.Paused != 0 {
 		t.Errorf("the link is not as it should be: up %+v, down %+v", up, down)
 	}
