@@ -22,6 +22,8 @@ var may = map[string][]string{
 	"transport/dtls/record": {},
 	"transport/dtls":        {"transport", "transport/credentials", "transport/dtls/record", "heartbeat"},
 	"transport/udp":         {"transport"},
+	"transport/sctp":        {"transport", "transport/credentials", "transport/dtls", "transport/dtls/record", "heartbeat"},
+	"transport/sctp/kernel": {"transport", "transport/sctp"},
 	"endpoint":              {"transport", "transport/credentials", "transport/udp", "transport/dtls"},
 	"pki":                   {},
 	"capture":               {},
