@@ -24,6 +24,11 @@ var may = map[string][]string{
 	"transport/udp":         {"transport"},
 	"transport/sctp":        {"transport", "transport/credentials", "transport/dtls", "transport/dtls/record", "heartbeat"},
 	"transport/sctp/kernel": {"transport", "transport/sctp"},
+	"transport/dccp/sim":    {},
+	"transport/dccp/wire":   {},
+	"transport/dccp/ccid":   {"transport/dccp/wire"},
+	"transport/dccp/ccid2":  {"transport/dccp/wire", "transport/dccp/ccid"},
+	"transport/dccp/ccid3":  {"transport/dccp/wire", "transport/dccp/ccid"},
 	"endpoint":              {"transport", "transport/credentials", "transport/udp", "transport/dtls"},
 	"pki":                   {},
 	"capture":               {},
@@ -45,7 +50,8 @@ var may = map[string][]string{
 }
 
 // pure packages are driven step by step: no socket, no goroutine, no clock.
-var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record", "rotation"}
+var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record", "rotation",
+	"transport/dccp/sim", "transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/ccid2", "transport/dccp/ccid3"}
 
 func TestImportDirections(t *testing.T) {
 	const module = "ipfixsuite/"
