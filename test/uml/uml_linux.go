@@ -1,0 +1,121 @@
+package uml
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+)
+
+const (
+	// LimitReached is the exit status of a command that the time limit ended.
+	LimitReached = 124
+	// NoGuest is the exit status of a guest that did not come up, lacks a
+	// module or ended without a result.
+	NoGuest = 125
+
+	// defaultLimit bounds a guest's life, boot included.
+	defaultLimit = 90 * time.Second
+)
+
+// A Job says how the guest is to be. The zero value works.
+type Job struct {
+	// Modules are loaded before the command runs. What the kernel asks for by
+	// itself (veth, queueing disciplines, packet actions) need not be named;
+	// dccp_ipv4, dccp_ipv6, tun and sctp do.
+	Modules []string
+	// Limit bounds the guest's life, boot included. Zero: 90 s.
+	Limit time.Duration
+	// Memory is the guest's, as "512M". Empty: 512M.
+	Memory string
+	// Writable are folders the guest may write, besides the calling test's.
+	Writable []string
+}
+
+// Result is what came of a command.
+type Result struct {
+	Stdout, Stderr []byte
+	Code           int
+}
+
+// Inside tells whether this process runs in a guest.
+func Inside() bool { return os.Getenv("UML_RUN") == "1" }
+
+// Need skips the test with the reason, or fails it where everything is
+// required, if this machine cannot run a guest.
+func Need(t testing.TB) {
+	t.Helper()
+	for _, tool := range []string{"linux.uml", "modprobe", "ip", "setpriv", "unshare", "timeout"} {
+		harness.Tool(t, tool)
+	}
+}
+
+// Run runs a command in a guest and returns its end, whatever it was, except
+// for NoGuest, which fails the test.
+func (j Job) Run(t testing.TB, program string, args ...string) Result {
+	t.Helper()
+	Need(t)
+	limit := j.Limit
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	line := []string{"-t", fmt.Sprintf("%.0f", limit.Seconds()), "-M", strings.Join(j.Modules, " ")}
+	if j.Memory != "" {
+		line = append(line, "-m", j.Memory)
+	}
+	for _, dir := range j.Writable {
+		line = append(line, "-w", dir)
+	}
+	line = append(append(line, "--", program), args...)
+	c := exec.Command(filepath.Join(harness.Root(t), "test/uml/uml-run"), line...)
+	// Should this process be killed, the guest goes too. The signal is sent
+	// when the thread ends that started the child.
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var stdout, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &stdout, &stderr
+	err := c.Run()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatal(err)
+	}
+	r := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Code: c.ProcessState.ExitCode()}
+	if r.Code == NoGuest {
+		t.Fatalf("no guest:\n%s", r.Stderr)
+	}
+	return r
+}
+
+// Build compiles a program of this module as the guest needs it, static and
+// without the race detector, and returns its path.
+func Build(t testing.TB, pkg string) string {
+	t.Helper()
+	return compile(t, "build", pkg)
+}
+
+// BuildTest is Build for a package's tests.
+func BuildTest(t testing.TB, pkg string) string {
+	t.Helper()
+	return compile(t, "test", "-c", "-vet=off", pkg)
+}
+
+func compile(t testing.TB, args ...string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "program")
+	args = append(args[:len(args)-1:len(args)-1], "-o", out, args[len(args)-1])
+	c := exec.Command("go", args...)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if said, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, said)
+	}
+	return out
+}
