@@ -27,6 +27,7 @@ var may = map[string][]string{
 	"transport/dccp/sim":    {},
 	"transport/dccp/wire":   {},
 	"transport/dccp/ccid":   {"transport/dccp/wire"},
+	"transport/dccp/core":   {"transport/dccp/wire", "transport/dccp/ccid"},
 	"transport/dccp/ccid2":  {"transport/dccp/wire", "transport/dccp/ccid"},
 	"transport/dccp/ccid3":  {"transport/dccp/wire", "transport/dccp/ccid"},
 	"endpoint":              {"transport", "transport/credentials", "transport/udp", "transport/dtls"},
@@ -51,7 +52,7 @@ var may = map[string][]string{
 
 // pure packages are driven step by step: no socket, no goroutine, no clock.
 var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record", "rotation",
-	"transport/dccp/sim", "transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/ccid2", "transport/dccp/ccid3"}
+	"transport/dccp/sim", "transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/core", "transport/dccp/ccid2", "transport/dccp/ccid3"}
 
 func TestImportDirections(t *testing.T) {
 	const module = "ipfixsuite/"
