@@ -106,9 +106,9 @@ type Ack struct {
 	// Dropped holds the octets of all its Data Dropped options, in order
 	// (wire.DropRuns reads them).
 	Dropped []byte
-	CE     bool   // marked Congestion Experienced
-	NDP    uint64 // NDP Count option; valid if HasNDP
-	HasNDP bool
+	CE      bool   // marked Congestion Experienced
+	NDP     uint64 // NDP Count option; valid if HasNDP
+	HasNDP  bool
 	// Elapsed is the peer's delay between the packet Ack and this packet; -1
 	// when it did not say.
 	Elapsed time.Duration
