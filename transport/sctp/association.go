@@ -23,7 +23,9 @@ type Message struct {
 	// the peer has no partial reliability every message is reliable. Only when
 	// sending.
 	Lifetime time.Duration
-	Data     []byte
+	// Tag is the sender's own; it comes back in EventSendFailed.
+	Tag  uint32
+	Data []byte
 }
 
 // EventKind says what an association has to tell.
@@ -33,9 +35,9 @@ const (
 	// EventMessage: a user message arrived.
 	EventMessage EventKind = iota
 	// EventSendFailed: a message handed to Send was given up, because its
-	// lifetime was over or because the association ended. Message holds it,
-	// or as much of it as was not yet sent; stacks that cannot tell leave Data
-	// empty.
+	// lifetime was over or because the association ended; Message has its
+	// stream and tag. A message that the stack had cut to pieces may fail piece
+	// by piece, with an event for each.
 	EventSendFailed
 	// EventPathDown and EventPathUp: an address of the peer (Path) stopped or
 	// began to answer heartbeats. A hint, no verdict.
@@ -53,8 +55,8 @@ const (
 // Event is what Receive fills in.
 type Event struct {
 	Kind EventKind
-	// Message of EventMessage and EventSendFailed. Its data is the stack's
-	// buffer, valid until the next Receive.
+	// Message of EventMessage and EventSendFailed; the latter has no data. The
+	// data is the stack's buffer, valid until the next Receive.
 	Message Message
 	Path    netip.AddrPort
 	// Cause of EventSendFailed and EventPathDown, as the protocol numbers it;
@@ -80,9 +82,6 @@ type Association interface {
 	Receive(ev *Event) error
 	// Drain waits until the peer has acknowledged everything sent so far.
 	Drain(ctx context.Context) error
-	// Outstanding counts the DATA chunks that the peer has not acknowledged,
-	// those never sent included.
-	Outstanding() (chunks int, err error)
 	// Heartbeat makes the stack ask the peer's host for a sign of life and
 	// waits for one, of whatever kind.
 	Heartbeat(ctx context.Context) error
@@ -178,7 +177,7 @@ const (
 	DefaultRTOInitial      = 500 * time.Millisecond
 	DefaultMaxRetransmits  = 10
 	DefaultPathRetransmits = 5
-	DefaultBuffer          = 4 << 20
+	DefaultBuffer          = 1 << 20
 )
 
 // Stats counts what one association did since it began.
