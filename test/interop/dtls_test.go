@@ -63,14 +63,10 @@ func TestExporterToOpenSSL(t *testing.T) {
 
 // GnuTLS echoes what it is sent and answers heartbeats.
 func TestExporterToGnuTLS(t *testing.T) {
-	gnutls := harness.Tool(t, "gnutls-serv")
 	pki := harness.NewPKI(t, "collector.example", "exporter.example")
-	port := harness.FreePort(t)
-	p := harness.Start(t, gnutls, "--udp", "--heartbeat", "--echo", "-p", strconv.Itoa(port), "--require-client-cert", "--verify-client-cert",
-		"--x509cafile", pki.CA(), "--x509certfile", pki.Cert("collector.example"), "--x509keyfile", pki.Key("collector.example"))
-	p.Wait("listening on IPv4")
+	_, addr := harness.StartGnuTLS(t, pki, "collector.example")
 	sum := harness.Export(t, append([]string{
-		"--source", "json:" + writeLines(t, flows(40)), "--to", fmt.Sprintf("dtls+udp://127.0.0.1:%d", port), "--mtu", "1500",
+		"--source", "json:" + writeLines(t, flows(40)), "--to", "dtls+udp://" + addr, "--mtu", "1500",
 	}, pki.Flags("exporter.example")...)...)
 	if sum["heartbeats_answered"] == 0 || sum["records_sent"] != 40 {
 		t.Errorf("summary %v", sum)

@@ -2,10 +2,8 @@ package interop
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -119,11 +117,7 @@ func TestDeadCollectorIsKnown(t *testing.T) {
 	const limit = 3 * time.Second
 	pki := harness.NewPKI(t, "collector.example", "exporter.example")
 	gnutls := func(t *testing.T) (*harness.Process, string) {
-		port := harness.FreePort(t)
-		p := harness.Start(t, harness.Tool(t, "gnutls-serv"), "--udp", "--heartbeat", "--echo", "-p", strconv.Itoa(port), "--require-client-cert",
-			"--verify-client-cert", "--x509cafile", pki.CA(), "--x509certfile", pki.Cert("collector.example"), "--x509keyfile", pki.Key("collector.example"))
-		p.Wait("listening on IPv4")
-		return p, fmt.Sprintf("127.0.0.1:%d", port)
+		return harness.StartGnuTLS(t, pki, "collector.example")
 	}
 	ours := func(t *testing.T) (*harness.Process, string) {
 		c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + t.TempDir()}, pki.Flags("collector.example")...)...)
@@ -200,13 +194,9 @@ func TestStandstillIsNoDeath(t *testing.T) {
 // GnuTLS answers requests padded to the path's size; without an answer the
 // session would shrink its messages.
 func TestPaddedHeartbeatsToGnuTLS(t *testing.T) {
-	gnutls := harness.Tool(t, "gnutls-serv")
 	pki := harness.NewPKI(t, "collector.example", "exporter.example")
-	port := harness.FreePort(t)
-	p := harness.Start(t, gnutls, "--udp", "--heartbeat", "--echo", "-p", strconv.Itoa(port), "--require-client-cert", "--verify-client-cert",
-		"--x509cafile", pki.CA(), "--x509certfile", pki.Cert("collector.example"), "--x509keyfile", pki.Key("collector.example"))
-	p.Wait("listening on IPv4")
-	s := dialTo(t, dialerTo(t, pki, fmt.Sprintf("127.0.0.1:%d", port)))
+	_, addr := harness.StartGnuTLS(t, pki, "collector.example")
+	s := dialTo(t, dialerTo(t, pki, addr))
 	before := s.MaxMessage()
 	for range 8 {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)

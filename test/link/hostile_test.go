@@ -33,7 +33,7 @@ func start(t *testing.T, d time.Duration, cfg Config, flags ...string) *run {
 	r := &run{n: int(d.Seconds() * rate), flows: filepath.Join(t.TempDir(), "flows"), summary: filepath.Join(t.TempDir(), "exporter.json")}
 	r.c = harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + r.flows}, pki.Flags("collector")...)...)
 	r.relay = between(t, r.c.Addr, cfg)
-	args := append([]string{"run", "--summary", r.summary, "--log-format", "json", "--source", "json:" + numbered(t, r.n), "--to", "dtls+udp://" + r.relay.Addr(),
+	args := append([]string{"run", "--summary", r.summary, "--log-format", "json", "--source", "json:" + harness.Numbered(t, r.n), "--to", "dtls+udp://" + r.relay.Addr(),
 		"--max-rate", fmt.Sprint(rate), "--mtu", "1500"}, pki.Flags("exporter")...)
 	r.exporter = harness.Start(t, harness.Binary(t, "exporter"), append(args, flags...)...)
 	r.exporter.Wait(`"msg":"session opened"`)
@@ -46,7 +46,8 @@ func (r *run) end(t *testing.T) (exporter, collector map[string]float64) {
 	t.Helper()
 	r.exporter.End()
 	sum, got := harness.ReadSummary(t, r.summary), r.c.Summary()
-	missing, again := written(t, r.n, r.flows)
+	written := harness.Written(t, r.n, r.flows)
+	missing, again := written.Missing(), written.Again()
 	t.Logf("%v sessions, %v rotations, %v heartbeats; up %+v, down %+v", sum["sessions_opened"], sum["rotations"], sum["heartbeats_sent"],
 		r.relay.Counters(Up), r.relay.Counters(Down))
 	if missing != 0 || again != 0 {

@@ -1,46 +1,16 @@
 package link
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"ipfixsuite/heartbeat"
 	"ipfixsuite/test/harness"
 )
-
-// at finds when a process logged a line that holds one of texts, after a
-// time; zero if it has not.
-func at(p *harness.Process, after time.Time, texts ...string) time.Time {
-	for _, l := range p.Lines() {
-		if !slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(l, s) }) {
-			continue
-		}
-		var entry struct{ Time time.Time }
-		if json.Unmarshal([]byte(l), &entry) == nil && entry.Time.After(after) {
-			return entry.Time
-		}
-	}
-	return time.Time{}
-}
-
-// eventually is at, with patience.
-func eventually(t *testing.T, p *harness.Process, patience time.Duration, after time.Time, texts ...string) time.Time {
-	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if when := at(p, after, texts...); !when.IsZero() {
-			return when
-		}
-	}
-	t.Fatalf("no %v after %v", texts, patience)
-	return time.Time{}
-}
 
 // OpenSSL answers no heartbeats, and serves one session at a time. It is
 // killed: that is suspected within seconds, because its host says that the
@@ -63,21 +33,19 @@ func TestOpenSSL_Killed(t *testing.T) {
 			"-cert", pki.Cert("collector"), "-key", pki.Key("collector"), "-CAfile", pki.CA(), "-Verify", "2", "-verify_return_error"), out
 	}
 	server, _ := serve()
-	summary := filepath.Join(t.TempDir(), "exporter.json")
-	e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{"run", "--summary", summary, "--log-format", "json",
-		"--source", "json:" + numbered(t, int(d.Seconds()*rate)), "--to", "dtls+udp://127.0.0.1:" + port, "--max-rate", fmt.Sprint(rate), "--mtu", "1500"},
+	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, int(d.Seconds()*rate)), "--to", "dtls+udp://127.0.0.1:" + port, "--max-rate", fmt.Sprint(rate), "--mtu", "1500"},
 		pki.Flags("exporter")...)...)
 	e.Wait(`"msg":"session opened"`)
 	time.Sleep(1500 * time.Millisecond)
 
 	killed := time.Now()
 	server.Kill()
-	suspected := eventually(t, e, 10*time.Second, killed, `"msg":"no session with collector"`).Sub(killed)
+	suspected := e.LoggedAfter(killed, 10*time.Second, `"msg":"no session with collector"`).Sub(killed)
 	if suspected > 6*time.Second {
 		t.Errorf("suspected after %v", suspected)
 	}
 	if long() {
-		lost := eventually(t, e, time.Minute, killed, `"msg":"session lost"`).Sub(killed)
+		lost := e.LoggedAfter(killed, time.Minute, `"msg":"session lost"`).Sub(killed)
 		t.Logf("certain after %v", lost.Round(time.Millisecond))
 		if lost > heartbeat.DefaultHandshakeLimit+5*time.Second {
 			t.Errorf("certain after %v", lost)
@@ -85,14 +53,13 @@ func TestOpenSSL_Killed(t *testing.T) {
 	}
 	back := time.Now()
 	_, out := serve()
-	opened := eventually(t, e, 40*time.Second, back, `"msg":"session opened"`).Sub(back)
+	opened := e.LoggedAfter(back, 40*time.Second, `"msg":"session opened"`).Sub(back)
 	t.Logf("suspected after %v, a session %v after it was back", suspected.Round(time.Millisecond), opened.Round(time.Millisecond))
-	e.EndWithin(2 * time.Minute)
-	sum := harness.ReadSummary(t, summary)
+	sum := e.Summary(2 * time.Minute)
 	if sum["sessions_opened"] != 2 || sum["collectors_lost"] != 1 || sum["records_replayed"] == 0 || sum["records_dropped"] != 0 {
 		t.Errorf("exporter %v", sum)
 	}
-	if st, err := os.Stat(out); err != nil || st.Size() < recordSize*rate {
+	if st, err := os.Stat(out); err != nil || st.Size() < harness.RecordSize*rate {
 		t.Errorf("the second one got too little: %v", err)
 	}
 }

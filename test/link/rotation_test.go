@@ -31,19 +31,18 @@ func TestRotation_LossyLink(t *testing.T) {
 			// application data: record header, nonce and tag, message header
 			// and set header go off their size.
 			if overhead := 13 + 8 + 8 + 16 + 4; way == Up && len(data) > overhead && data[0] != 22 {
-				lost.Add(int64((len(data) - overhead) / recordSize))
+				lost.Add(int64((len(data) - overhead) / harness.RecordSize))
 			}
 		},
 	})
 	begin := time.Now()
-	summary := filepath.Join(t.TempDir(), "exporter.json")
-	e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{"run", "--summary", summary, "--source", "json:" + numbered(t, n), "--to", "dtls+udp://" + r.Addr(),
+	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", "dtls+udp://" + r.Addr(),
 		"--rotate", "1s", "--full-handshake-every", "5", "--max-rate", fmt.Sprint(rate), "--mtu", "1500"}, pki.Flags("exporter")...)...)
-	e.EndWithin(d + time.Minute)
+	sum := e.Summary(d + time.Minute)
 	took := time.Since(begin)
-	sum := harness.ReadSummary(t, summary)
 	got := c.Summary()
-	missing, again := written(t, n, flows)
+	written := harness.Written(t, n, flows)
+	missing, again := written.Missing(), written.Again()
 	up, down := r.Counters(Up), r.Counters(Down)
 	t.Logf("%v: %v rotations, %v sessions (%v resumed), longest gap %v µs; %d of %d missing, the link lost room for %d; %v lost, %v before their template, %d twice (%v replayed)",
 		took.Round(time.Millisecond), sum["rotations"], sum["sessions_opened"], sum["sessions_resumed"], sum["max_swap_gap_us"],

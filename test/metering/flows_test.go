@@ -136,13 +136,18 @@ func answer(k tuple) tuple {
 // meter reads a capture file through a meter.
 func meter(t testing.TB, path string, cfg metering.Config) (*book, metering.Stats) {
 	t.Helper()
+	b := newBook(t)
+	return b, feed(t, path, metering.New(cfg, b.record))
+}
+
+// feed gives a meter a whole capture file.
+func feed(t testing.TB, path string, m *metering.Meter) metering.Stats {
+	t.Helper()
 	f, err := capture.OpenFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	b := newBook(t)
-	m := metering.New(cfg, b.record)
 	for {
 		p, err := f.Next()
 		if errors.Is(err, io.EOF) {
@@ -153,5 +158,5 @@ func meter(t testing.TB, path string, cfg metering.Config) (*book, metering.Stat
 		m.Packet(p.Time, metering.LinkType(p.Link), p.Data, p.Length, p.Interface)
 	}
 	m.Flush()
-	return b, m.Stats()
+	return m.Stats()
 }

@@ -2,12 +2,9 @@ package metering
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"testing"
 
-	"ipfixsuite/capture"
 	"ipfixsuite/metering"
 )
 
@@ -24,29 +21,15 @@ func TestSameFileSameRecords(t *testing.T) {
 		{true, 125, "6db2af61b09369c5"},
 	} {
 		for seed := range uint64(3) {
-			f, err := capture.OpenFile(mixed)
-			if err != nil {
-				t.Fatal(err)
-			}
 			sum := sha256.New()
 			var rec []byte
 			m := metering.New(metering.Config{Biflow: row.biflow, Seed: [2]uint64{seed, seed}}, func(f *metering.Flow) {
 				rec = f.AppendRecord(append(rec[:0], byte(f.Template())))
 				sum.Write(rec)
 			})
-			for {
-				p, err := f.Next()
-				if errors.Is(err, io.EOF) {
-					break
-				} else if err != nil {
-					t.Fatal(err)
-				}
-				m.Packet(p.Time, metering.LinkType(p.Link), p.Data, p.Length, p.Interface)
-			}
-			m.Flush()
-			f.Close()
-			if got := fmt.Sprintf("%.8x", sum.Sum(nil)); got != row.digest || m.Stats().Records != row.records {
-				t.Errorf("biflow %v, seed %d: %d records, digest %s, want %d, %s", row.biflow, seed, m.Stats().Records, got, row.records, row.digest)
+			st := feed(t, mixed, m)
+			if got := fmt.Sprintf("%.8x", sum.Sum(nil)); got != row.digest || st.Records != row.records {
+				t.Errorf("biflow %v, seed %d: %d records, digest %s, want %d, %s", row.biflow, seed, st.Records, got, row.records, row.digest)
 			}
 		}
 	}

@@ -1,12 +1,10 @@
 package rotation
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -31,9 +29,7 @@ func TestCollector_Killed(t *testing.T) {
 		return harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
 	}
 	c := serve()
-	summary := filepath.Join(t.TempDir(), "exporter.json")
-	e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{"run", "--summary", summary, "--log-format", "json",
-		"--source", "json:" + numbered(t, n), "--to", "dtls+udp://" + addr, "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
+	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", "dtls+udp://" + addr, "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
 	e.Wait("session opened")
 	var killed []time.Time
 	for range kills {
@@ -44,13 +40,13 @@ func TestCollector_Killed(t *testing.T) {
 		c = serve()
 		c.Wait("session opened") // a kill that nobody sees proves nothing
 	}
-	e.EndWithin(time.Duration(n/rate)*time.Second + 2*time.Minute)
-	sum := harness.ReadSummary(t, summary)
+	sum := e.Summary(time.Duration(n/rate)*time.Second + 2*time.Minute)
 	got := c.Summary()
-	missing, again := written(t, n, flows)
+	written := harness.Written(t, n, flows)
+	missing, again := written.Missing(), written.Again()
+	after := detected(e, killed)
 	t.Logf("%d kills, %d records: %d missing, %d twice (%v replayed), %v collectors lost, known after p50 %v, p95 %v, max %v",
-		kills, n, missing, again, sum["records_replayed"], sum["collectors_lost"], percentile(detected(e.Lines(), killed), 50),
-		percentile(detected(e.Lines(), killed), 95), percentile(detected(e.Lines(), killed), 100))
+		kills, n, missing, again, sum["records_replayed"], sum["collectors_lost"], percentile(after, 50), percentile(after, 95), percentile(after, 100))
 	if missing != 0 {
 		t.Errorf("%d of %d records missing", missing, n)
 	}
@@ -67,24 +63,12 @@ func TestCollector_Killed(t *testing.T) {
 
 // detected finds out how long after each kill the exporter's log tells of the
 // loss.
-func detected(lines []string, killed []time.Time) []time.Duration {
-	var lost []time.Time
-	for _, l := range lines {
-		if !strings.Contains(l, `"msg":"session lost"`) {
-			continue
-		}
-		var entry struct{ Time time.Time }
-		if json.Unmarshal([]byte(l), &entry) == nil {
-			lost = append(lost, entry.Time)
-		}
-	}
+func detected(e *harness.Exporter, killed []time.Time) []time.Duration {
+	lost := e.Logged(`"msg":"session lost"`)
 	var after []time.Duration
 	for _, k := range killed {
-		for _, l := range lost {
-			if l.After(k) {
-				after = append(after, l.Sub(k).Round(time.Millisecond))
-				break
-			}
+		if i := slices.IndexFunc(lost, k.Before); i >= 0 {
+			after = append(after, lost[i].Sub(k).Round(time.Millisecond))
 		}
 	}
 	slices.Sort(after)

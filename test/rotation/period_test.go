@@ -19,14 +19,13 @@ func TestRotation_EverySecond(t *testing.T) {
 	flows := filepath.Join(t.TempDir(), "flows")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + flows}, pki.Flags("collector")...)...)
 	begin := time.Now()
-	summary := filepath.Join(t.TempDir(), "exporter.json")
-	e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{"run", "--summary", summary, "--source", "json:" + numbered(t, n), "--to", "dtls+udp://" + c.Addr,
+	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", "dtls+udp://" + c.Addr,
 		"--rotate", "1s", "--full-handshake-every", "5", "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
-	e.EndWithin(d + time.Minute)
+	sum := e.Summary(d + time.Minute)
 	took := time.Since(begin)
-	sum := harness.ReadSummary(t, summary)
 	got := c.Summary()
-	missing, again := written(t, n, flows)
+	written := harness.Written(t, n, flows)
+	missing, again := written.Missing(), written.Again()
 	t.Logf("%v: %v rotations, %v sessions (%v resumed), longest gap %v µs, %v replayed, exporter %.2f s and collector %.2f s of CPU",
 		took.Round(time.Millisecond), sum["rotations"], sum["sessions_opened"], sum["sessions_resumed"], sum["max_swap_gap_us"],
 		sum["records_replayed"], sum["cpu_seconds"], got["cpu_seconds"])
