@@ -70,6 +70,11 @@ type Sender interface {
 	// Sent tells of every packet that went, data or not, in order. There is no
 	// separate word for an idle sender: a packet sent with Backlog 0 is one.
 	Sent(now time.Time, s Sent)
+	// Heard tells of every acknowledgeable packet of the HC-Receiver, with data
+	// or not, with an acknowledgement number or not, before Acked does: gaps in
+	// its numbers are lost acknowledgements (RFC 4341, Section 6.1.1). r is
+	// only valid during the call.
+	Heard(now time.Time, r *Received)
 	// Acked tells what an acknowledgement said. a is only valid during the call.
 	Acked(now time.Time, a *Ack)
 	// Feature tells that a feature of this half-connection has taken a value:
@@ -89,6 +94,7 @@ type Sent struct {
 	Seq  wire.Seq
 	Size int  // octets of application data
 	Data bool // it carries data and counts against congestion control
+	Ack  bool // it carries an acknowledgement number: what came so far is acknowledged
 	// Backlog is how many messages still wait: 0 means that the application
 	// limits the rate, not the network.
 	Backlog int
@@ -124,8 +130,9 @@ type Ack struct {
 type Wishes struct {
 	AckRatio       uint16 // 0: as it is
 	SequenceWindow uint64 // packets; 0: as it is
-	// AckOfAcks: the HC-Receiver's acknowledgements should be acknowledged
-	// now, because so many came since the last time (RFC 4340, Section 11.1).
+	// AckOfAcks: the HC-Receiver's acknowledgements should be acknowledged by
+	// the next data packet, because so many packets went without (RFC 4340,
+	// Section 11.1).
 	AckOfAcks bool
 }
 
