@@ -65,8 +65,9 @@ type Session interface {
 	Peer() Peer
 	// Probe asks the peer for a sign of life and waits for it; where
 	// Properties.Confirms is ConfirmProcess its success also confirms every
-	// message sent before it. ErrNoProbe when the peer or the transport has
-	// none.
+	// message sent before it. An answer counts though the session ended, or
+	// ctx did, right behind it; else both end the wait. ErrNoProbe when the
+	// peer or the transport has none.
 	Probe(ctx context.Context) error
 	// Done is closed when the session has ended, by either side; Err then
 	// tells why (nil after Close).

@@ -138,10 +138,22 @@ func (a *association) close(level, code uint8) bool {
 		return false
 	}
 	a.closed = true
+	a.writeAlert(level, code)
+	return true
+}
+
+// repeatClose sends the alert of close once more.
+func (a *association) repeatClose(level, code uint8) {
+	a.wmu.Lock()
+	defer a.wmu.Unlock()
+	a.writeAlert(level, code)
+}
+
+// writeAlert seals and sends one; the caller holds wmu.
+func (a *association) writeAlert(level, code uint8) {
 	if b, err := a.sealer.Seal(nil, record.Alert, []byte{level, code}); err == nil {
 		_ = a.write(b)
 	}
-	return true
 }
 
 // moved takes the peer's new address.

@@ -2,6 +2,7 @@ package dtls
 
 import (
 	"bytes"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/heartbeat"
@@ -23,6 +24,11 @@ type inbound struct {
 	id       []byte // of the resumable session
 	heard    time.Time
 	over     bool // its Receiver was told
+	// asked: its peer has sent a request before; unasked: messages came after
+	// the last one, which no answer confirms.
+	asked, unasked bool
+	// staying: at the listener's end, until its last request is answered.
+	staying atomic.Bool
 
 	// waiting are the payloads of requests whose barrier is not done, under
 	// association.wmu.
@@ -33,6 +39,7 @@ type inbound struct {
 func (l *listener) record(s *inbound, t record.Type, content []byte, now time.Time) bool {
 	switch t {
 	case record.ApplicationData:
+		s.unasked = true
 		s.receiver.Message(transport.Incoming{Data: content, Received: now})
 	case record.Heartbeat:
 		l.heartbeat(s, content)
@@ -63,6 +70,7 @@ func (l *listener) heartbeat(s *inbound, content []byte) {
 		return
 	}
 	l.stats.ProbesReceived++
+	s.asked, s.unasked = true, false
 	payload, fresh := s.wait(m.Payload)
 	if !fresh {
 		if payload == nil {
@@ -76,6 +84,7 @@ func (l *listener) heartbeat(s *inbound, content []byte) {
 		if s.sendHeartbeat(heartbeat.Message{Type: heartbeat.Response, Payload: payload}) == nil {
 			l.probesAnswered.Add(1)
 		}
+		l.farewell(s)
 	})
 }
 
@@ -118,6 +127,7 @@ func (l *listener) end(s *inbound, reason error) {
 		return
 	}
 	s.over = true
+	l.farewell(s)
 	s.close(alertWarning, alertCloseNotify)
 	if p := l.peers[s.remote]; p != nil && p.session == s {
 		p.session = nil

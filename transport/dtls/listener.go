@@ -17,12 +17,6 @@ const (
 	listenBatch = 64
 	// housekeeping is how often idle sessions are looked for.
 	housekeeping = 30 * time.Second
-	// drainPause is how long the socket must be silent for the end, drainMost
-	// how long that is waited for while peers go on sending; partingMost is
-	// how long they have to send theirs after our close_notify.
-	drainPause  = 10 * time.Millisecond
-	drainMost   = 500 * time.Millisecond
-	partingMost = 500 * time.Millisecond
 	// refusalsPerSecond and refusalBurst sample the log of refused handshakes.
 	refusalsPerSecond = 1
 	refusalBurst      = 20
@@ -38,6 +32,7 @@ type listener struct {
 	drops dropCounters
 
 	probesAnswered atomic.Uint64
+	staying        atomic.Int64 // at the end: sessions without a farewell yet
 
 	mu      sync.Mutex
 	handler transport.Handler
@@ -127,7 +122,7 @@ func (l *listener) Serve(ctx context.Context, h transport.Handler) error {
 	}
 	stopped := ctx.Err() != nil
 	if stopped {
-		l.part(ctx, batch)
+		l.part(context.WithoutCancel(ctx), batch)
 	}
 	l.shutdown()
 	stop()
@@ -137,81 +132,6 @@ func (l *listener) Serve(ctx context.Context, h transport.Handler) error {
 		return closeErr
 	}
 	return fmt.Errorf("dtls listener on %v: %w", l.Addr(), err)
-}
-
-// part takes what has arrived when the end comes, so that nothing of it is
-// lost and probes before the end are answered. Then it tells the peers, and
-// takes what they sent before they knew: their close_notify comes behind it.
-func (l *listener) part(ctx context.Context, batch []transport.Datagram) {
-	ctx = context.WithoutCancel(ctx)
-	l.mu.Lock()
-	l.refuse()
-	l.mu.Unlock()
-	l.drain(ctx, batch, drainMost, l.barriers)
-	l.mu.Lock()
-	for _, s := range l.sessions() {
-		s.close(alertWarning, alertCloseNotify)
-	}
-	l.mu.Unlock()
-	l.drain(ctx, batch, partingMost, func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.count > 0
-	})
-}
-
-// drain receives until the socket is silent and nothing is awaited, but no
-// longer than most.
-func (l *listener) drain(ctx context.Context, batch []transport.Datagram, most time.Duration, awaited func() bool) {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	for ctx.Err() == nil {
-		pause, cancel := context.WithTimeout(ctx, drainPause)
-		n, err := l.conn.ReadBatch(pause, batch)
-		silent := pause.Err() != nil
-		cancel()
-		if n > 0 {
-			l.receive(ctx, batch[:n], time.Now())
-		}
-		if err != nil && (!silent || !awaited()) {
-			return
-		}
-	}
-}
-
-// barriers says whether a peer's probe still waits for the sinks.
-func (l *listener) barriers() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, s := range l.sessions() {
-		s.wmu.Lock()
-		n := len(s.waiting)
-		s.wmu.Unlock()
-		if n > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// refuse lets no more handshakes begin or end well.
-func (l *listener) refuse() {
-	l.closing = true
-	for _, p := range l.peers {
-		if p.pending != nil {
-			p.pending.cancel(transport.ErrClosed)
-		}
-	}
-}
-
-// shutdown ends all sessions and handshakes.
-func (l *listener) shutdown() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.refuse()
-	for _, p := range l.sessions() {
-		l.end(p, transport.ErrClosed)
-	}
 }
 
 // sessions are the established ones, by address and by CID alone.

@@ -49,6 +49,16 @@ func (s *session) Probe(ctx context.Context) error {
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
+		var err error
+		select {
+		case <-answer:
+		case <-s.done:
+			err = s.sendErr()
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-wake.C:
+		}
+		// An answer counts though the end came right behind it.
 		select {
 		case <-answer:
 			// The loss of a padded request measures neither time nor the network.
@@ -58,11 +68,10 @@ func (s *session) Probe(ctx context.Context) error {
 			s.rtt.Store(int64(s.timer.RTT()))
 			s.pings.answered.Add(1)
 			return nil
-		case <-s.done:
-			return s.sendErr()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-wake.C:
+		default:
+			if err != nil {
+				return err
+			}
 		}
 		now := time.Now()
 		if s.timer.Due(now) {
