@@ -210,6 +210,9 @@ func (c *Conn) failed(ctx context.Context, err error) error {
 	return err
 }
 
+// SyscallConn gives the socket, for options that Config does not know.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.uc.SyscallConn() }
+
 // LocalAddr implements transport.DatagramConn.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
