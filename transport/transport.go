@@ -79,6 +79,25 @@ type Session interface {
 	Stats() SessionStats
 }
 
+// A Tracker is a Session whose transport learns what became of each message:
+// from DCCP's Ack Vectors, from SCTP's acknowledgements. It lets the caller
+// send again exactly what the network lost.
+type Tracker interface {
+	// Fates appends to dst what was learnt since the call before, each
+	// message once, in any order. When Done is closed all that will ever be
+	// known can be fetched; a message without a fate then may or may not have
+	// arrived. One goroutine calls it.
+	Fates(dst []Fate) []Fate
+}
+
+// Fate tells of the messages First to Last, counted from 1 in the order in
+// which Send took them, whether the peer's host has them. What a host has its
+// process may not have read: Properties.Confirms tells what proves that.
+type Fate struct {
+	First, Last uint64
+	Arrived     bool // false: the network or the transport lost them for good
+}
+
 // A Dialer opens sessions to one endpoint.
 type Dialer interface {
 	// Dial returns an established session: connected and, on a secure
