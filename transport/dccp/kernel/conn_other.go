@@ -1,0 +1,37 @@
+//go:build !linux
+
+package kernel
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"ipfixsuite/transport/dccp/wire"
+)
+
+// Supported tells why this kernel cannot serve an IP version.
+func Supported(bool) error { return ErrUnsupported }
+
+// Conn needs Linux.
+type Conn struct{ net.Conn }
+
+// MPS needs Linux.
+func (*Conn) MPS() int { return 0 }
+
+// ServiceCode needs Linux.
+func (*Conn) ServiceCode() wire.ServiceCode { return 0 }
+
+// Dial needs Linux.
+func Dial(context.Context, netip.AddrPort, netip.AddrPort, Config) (*Conn, error) {
+	return nil, ErrUnsupported
+}
+
+// Listener needs Linux.
+type Listener struct{ net.Listener }
+
+// AcceptConn needs Linux.
+func (*Listener) AcceptConn() (*Conn, error) { return nil, ErrUnsupported }
+
+// Listen needs Linux.
+func Listen(netip.AddrPort, Config) (*Listener, error) { return nil, ErrUnsupported }

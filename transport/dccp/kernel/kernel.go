@@ -1,0 +1,53 @@
+package kernel
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+
+	"ipfixsuite/transport/dccp/wire"
+)
+
+// ErrUnsupported says that this kernel has no DCCP sockets.
+var ErrUnsupported = errors.New("this kernel has no DCCP sockets")
+
+// ErrTooLarge says that a message exceeds the MPS in force.
+var ErrTooLarge = errors.New("dccp: message exceeds the maximum packet size")
+
+const (
+	defaultBacklog = 128
+	// defaultQueue exceeds the kernel's own 5 by what a burst needs.
+	defaultQueue = 64
+	maxServices  = 32 // the kernel's bound is 32 besides the first
+)
+
+// Config sets up sockets. The zero value works.
+type Config struct {
+	// Services are the service codes: a client's one, or those that a
+	// listener accepts. Empty: 0.
+	Services []wire.ServiceCode
+	// Backlog bounds a listener's connections that nobody has accepted yet.
+	// Zero: 128.
+	Backlog int
+	// QueueMessages bounds the messages that wait for congestion control.
+	// Zero: 64.
+	QueueMessages int
+}
+
+func (c Config) validate() error {
+	if len(c.Services) > maxServices {
+		return errors.New("dccp: more than 32 service codes")
+	}
+	return nil
+}
+
+// addr is an address of DCCP.
+type addr netip.AddrPort
+
+// Network implements net.Addr.
+func (addr) Network() string { return "dccp" }
+
+// String implements net.Addr.
+func (a addr) String() string { return netip.AddrPort(a).String() }
+
+var _ net.Addr = addr{}
