@@ -1,0 +1,98 @@
+//go:build linux
+
+package dccp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+	"ipfixsuite/test/uml"
+	"ipfixsuite/transport/dccp/kernel"
+	"ipfixsuite/transport/dccp/wire"
+)
+
+func TestKernelSockets(t *testing.T) {
+	if !uml.Inside() {
+		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6"}}.Self(t)
+		return
+	}
+	n := harness.NewNetwork(t)
+	n.IP("-n " + n.A + " link set va up")
+	n.IP("-n " + n.B + " link set vb up")
+	for _, ip := range []string{"192.0.2.2", "2001:db8::2"} {
+		t.Run(ip, func(t *testing.T) { kernelSockets(t, n, netip.MustParseAddr(ip)) })
+	}
+}
+
+func kernelSockets(t *testing.T, n *harness.Network, ip netip.Addr) {
+	var l *kernel.Listener
+	var err error
+	n.Inside(n.B, func() {
+		l, err = kernel.Listen(netip.AddrPortFrom(ip, 4739), kernel.Config{Services: []wire.ServiceCode{7, 8}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, s := range []wire.ServiceCode{7, 8} {
+		var c *kernel.Conn
+		n.Inside(n.A, func() {
+			c, err = kernel.Dial(t.Context(), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []wire.ServiceCode{s}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := l.AcceptConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.ServiceCode() != s {
+			t.Errorf("service code %v, want %v", got.ServiceCode(), s)
+		}
+		if c.MPS() < 1300 || c.MPS() > 1500 {
+			t.Errorf("MPS %d", c.MPS())
+		}
+		if _, err := c.Write(make([]byte, c.MPS()+1)); !errors.Is(err, kernel.ErrTooLarge) {
+			t.Errorf("too large: %v", err)
+		}
+		// More than the queue holds, less than the receiver's buffer.
+		const messages = 80
+		sent := make(chan error, 1)
+		go func() {
+			for i := range messages {
+				if _, err := fmt.Fprintf(c, "message %d", i); err != nil {
+					sent <- err
+					return
+				}
+			}
+			sent <- nil
+		}()
+		b := make([]byte, 2000)
+		got.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for i := range messages {
+			n, err := got.Read(b)
+			if want := fmt.Sprint("message ", i); err != nil || string(b[:n]) != want {
+				t.Fatalf("%q, %v; want %q", b[:n], err, want)
+			}
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if n, err := got.Read(b); n != 0 || !errors.Is(err, io.EOF) {
+			t.Errorf("after close: %d, %v", n, err)
+		}
+		got.Close()
+	}
+	n.Inside(n.A, func() {
+		_, err = kernel.Dial(t.Context(), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []wire.ServiceCode{9}})
+	})
+	if err == nil {
+		t.Error("connected for another service")
+	}
+}
