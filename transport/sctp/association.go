@@ -1,10 +1,12 @@
 package sctp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -180,6 +182,21 @@ const (
 	DefaultBuffer          = 1 << 20
 )
 
+// WithDefaults fills in what is left out.
+func (c Config) WithDefaults() Config {
+	c.OutStreams = cmp.Or(c.OutStreams, DefaultStreams)
+	c.InStreams = cmp.Or(c.InStreams, DefaultStreams)
+	c.Heartbeat = cmp.Or(c.Heartbeat, DefaultHeartbeat)
+	c.RTOMin = cmp.Or(c.RTOMin, DefaultRTOMin)
+	c.RTOMax = cmp.Or(c.RTOMax, max(DefaultRTOMax, c.RTOMin))
+	c.RTOInitial = cmp.Or(c.RTOInitial, min(max(DefaultRTOInitial, c.RTOMin), c.RTOMax))
+	c.MaxRetransmits = cmp.Or(c.MaxRetransmits, DefaultMaxRetransmits)
+	c.PathRetransmits = cmp.Or(c.PathRetransmits, DefaultPathRetransmits)
+	c.SendBuffer = cmp.Or(c.SendBuffer, DefaultBuffer)
+	c.ReceiveBuffer = cmp.Or(c.ReceiveBuffer, DefaultBuffer)
+	return c
+}
+
 // Stats counts what one association did since it began.
 type Stats struct {
 	MessagesSent, BytesSent         uint64
@@ -226,6 +243,17 @@ func (e *LostError) Error() string {
 		return fmt.Sprintf("association aborted by the peer, cause %d", e.Cause)
 	}
 	return "association aborted by the peer"
+}
+
+// PrintableReason makes the text of a peer's ABORT fit for a log: printable
+// ASCII, the rest as dots.
+func PrintableReason(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '.'
+		}
+		return r
+	}, string(b))
 }
 
 // ErrStream says that a stream was not negotiated.
