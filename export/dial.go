@@ -86,7 +86,7 @@ func (e *Exporter) opened(r dialResult) {
 	s.id, s.path = b.id, b.path
 	pctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	l.wg.Go(func() { s.prober(pctx, l.probed) }) // forget stops it
+	l.wg.Go(func() { s.prober(pctx, l) }) // forget stops it
 	l.next = s
 
 	e.mu.Lock()
@@ -123,11 +123,11 @@ func (e *Exporter) unreachable(b building, now time.Time, err error) {
 // answered takes the result of a probe.
 func (e *Exporter) answered(r probeResult) {
 	s := r.s
+	s.probing = false
 	if s.over {
 		return
 	}
 	now := time.Now()
-	s.probing = false
 	switch {
 	case r.err == nil:
 		s.confirmed = max(s.confirmed, r.octets)
@@ -196,18 +196,30 @@ func (e *Exporter) loseOther(s *session, now time.Time, cause error) {
 	e.bury(s, now, cause)
 }
 
-// bury counts a session as lost and saves what it may have lost.
+// bury ends a session that carried data, and saves what it may have lost. A
+// collector that said goodbye is not a lost one.
 func (e *Exporter) bury(s *session, now time.Time, cause error) {
+	e.lastWord(s)
 	s.over = true
 	again := e.replay(s, now)
+	inOrder := errors.Is(cause, transport.ErrPeerClosed)
 	e.mu.Lock()
-	e.n.lost++
+	if inOrder {
+		e.n.closed++
+	} else {
+		e.n.lost++
+	}
 	if s.canProbe {
 		e.n.unconfirmedAtEnd += s.octets - s.confirmed
 	}
 	e.mu.Unlock()
 	e.loop.machine.Lost(now, s.id)
-	e.cfg.Log.Warn("session lost", "session", s.t.Peer().Session, "error", cause, "records_again", again)
+	p := s.t.Peer()
+	if inOrder {
+		e.cfg.Log.Info("collector closed the session", "session", p.Session, "collector", p.Identity, "records_again", again)
+	} else {
+		e.cfg.Log.Warn("session lost", "session", p.Session, "error", cause, "records_again", again)
+	}
 }
 
 // reap finds sessions that ended by themselves. It reports whether there was
@@ -271,6 +283,7 @@ func (e *Exporter) end() {
 		if s == nil {
 			continue
 		}
+		e.lastWord(s)
 		if s.canProbe && s.confirmed < s.octets {
 			e.replay(s, time.Now()) // spooled if it can be, else counted
 		}

@@ -26,6 +26,7 @@ type testSession struct {
 	taken    int
 	mute     bool // probes stay without answer
 	noProbe  bool
+	lastWord bool // the probe under way is answered right before the end
 	deaf     bool // what is sent is lost
 	forged   bool // hints of unreachability come all the time
 	hints    uint64
@@ -187,14 +188,18 @@ func (s *testSession) Probe(ctx context.Context) error {
 	if none {
 		return transport.ErrNoProbe
 	}
-	if mute {
-		<-ctx.Done()
-		return ctx.Err()
+	var answer <-chan time.Time
+	if !mute {
+		answer = time.After(time.Millisecond)
 	}
 	select {
-	case <-time.After(time.Millisecond):
+	case <-answer:
 	case <-s.done:
-		return transport.ErrClosed
+		if s.mu.Lock(); !s.lastWord {
+			s.mu.Unlock()
+			return transport.ErrClosed
+		}
+		s.mu.Unlock()
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -256,6 +256,7 @@ type loop struct {
 	dialed     chan dialResult
 	probed     chan probeResult
 	closedOnes chan rotation.ID
+	over       chan struct{} // closed: nobody reads these any more
 	again      bool          // priming goes on at once
 	hintAt     time.Time     // of the next look at UnreachableHints
 	busy       time.Duration // spent on other sessions since data was last looked at
@@ -282,6 +283,7 @@ func (l *loop) start(e *Exporter, now time.Time) {
 	l.dialed = make(chan dialResult, maxSessions)
 	l.probed = make(chan probeResult, maxSessions)
 	l.closedOnes = make(chan rotation.ID, maxSessions)
+	l.over = make(chan struct{})
 	always := make(chan time.Time)
 	close(always)
 	l.always = always

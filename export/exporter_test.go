@@ -246,7 +246,7 @@ func TestSessionLost_NextIsPrimed(t *testing.T) {
 		}
 		e.write(1, 500)
 		time.Sleep(2 * time.Second)
-		a.fail(transport.ErrPeerClosed)
+		a.fail(errRefused)
 		e.write(501, 1000)
 		time.Sleep(20 * time.Second)
 		e.write(1001, 1100)

@@ -37,6 +37,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 	err := e.run(ctx)
 	drained := err == nil
 	cancel()
+	close(l.over)
 	l.wg.Wait()
 	for len(l.dialed) > 0 { // a session nobody needs any more
 		if r := <-l.dialed; r.t != nil {

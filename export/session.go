@@ -108,15 +108,15 @@ func (s *session) domain(d *domain, cfg *Config) *sessionDomain {
 }
 
 // prober answers the loop's requests for probes. It ends when probes is
-// closed; stop cuts the probe under way short.
-func (s *session) prober(ctx context.Context, results chan<- probeResult) {
+// closed, or the loop has; stop cuts the probe under way short.
+func (s *session) prober(ctx context.Context, l *loop) {
 	for octets := range s.probes {
 		pctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		err := s.t.Probe(pctx)
 		cancel()
 		select {
-		case results <- probeResult{s, octets, err}:
-		case <-ctx.Done():
+		case l.probed <- probeResult{s, octets, err}:
+		case <-l.over:
 			return
 		}
 	}
@@ -133,6 +133,23 @@ func (s *session) probe(now time.Time) {
 		s.live.Ask(now) // if it was not its wish
 	}
 	s.probes <- s.octets
+}
+
+// lastWord takes the result of the probe under way on a session that has
+// ended, or is given up: the answer may have come right before.
+func (e *Exporter) lastWord(s *session) {
+	s.stop()
+	for s.probing {
+		r := <-e.loop.probed
+		if r.s != s {
+			e.answered(r)
+			continue
+		}
+		s.probing = false
+		if r.err == nil {
+			s.confirmed = max(s.confirmed, r.octets)
+		}
+	}
 }
 
 // roomOn is how many octets may be sent on the session before a probe is

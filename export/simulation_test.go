@@ -22,6 +22,7 @@ type simWorld struct {
 	delay     time.Duration // one way
 	jitter    time.Duration
 	crashes   float64 // the chance of one in each step
+	stops     float64 // of an end in order
 
 	epoch    int // of the collector's process; 0: it is down
 	epochs   int
@@ -33,6 +34,7 @@ type simWorld struct {
 	durable map[int]int  // how often a record was written
 	excused map[int]bool // lost by the network, or overtaken by a probe
 	crashed int
+	stopped int
 	wg      sync.WaitGroup
 }
 
@@ -58,14 +60,35 @@ func (w *simWorld) step() {
 	if w.epoch != 0 && w.chance(w.crashes) {
 		w.crash()
 	}
+	if w.epoch != 0 && w.stops > 0 && w.chance(w.stops) {
+		w.stop()
+	}
+}
+
+// stop ends the collector in order: what it read is written, and the sessions
+// are told.
+func (w *simWorld) stop() {
+	for _, s := range w.sessions {
+		if s.epoch != w.epoch || s.gone {
+			continue
+		}
+		s.write()
+		w.later(func() { s.fail(transport.ErrPeerClosed) })
+	}
+	w.stopped++
+	w.restart()
 }
 
 func (w *simWorld) crash() {
-	w.epoch = 0
 	w.crashed++
 	for _, s := range w.sessions {
 		s.pending = nil
 	}
+	w.restart()
+}
+
+func (w *simWorld) restart() {
+	w.epoch = 0
 	down := time.Duration(w.rng.Float64() * w.rng.Float64() * float64(8*time.Second))
 	w.wg.Go(func() {
 		time.Sleep(down)
@@ -182,6 +205,14 @@ func (s *simSession) arrive(records []int, sent time.Time) {
 	}
 }
 
+// write is the sinks' part.
+func (s *simSession) write() {
+	for _, n := range s.pending {
+		s.w.durable[n]++
+	}
+	s.pending = nil
+}
+
 func (s *simSession) Probe(ctx context.Context) error {
 	answer := make(chan struct{}, 64)
 	begun := time.Now()
@@ -195,10 +226,7 @@ func (s *simSession) Probe(ctx context.Context) error {
 			if begun.After(s.barrier) {
 				s.barrier = begun
 			}
-			for _, n := range s.pending {
-				s.w.durable[n]++
-			}
-			s.pending = nil
+			s.write()
 			s.w.step()
 			if s.w.epoch == 0 {
 				return
@@ -230,7 +258,7 @@ func (s *simSession) Close(ctx context.Context) error {
 }
 
 // simulate runs one seed and returns what happened, in short.
-func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, replayed uint64) {
+func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, stops, replayed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	w := &simWorld{
 		rng: rng, durable: map[int]int{}, excused: map[int]bool{}, epoch: 1, epochs: 1,
@@ -242,6 +270,9 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, replayed uin
 	}
 	if seed%3 != 1 {
 		w.crashes = 0.01
+	}
+	if seed%4 == 2 {
+		w.stops = 0.01
 	}
 	const n = 600
 	cfg := Config{
@@ -257,7 +288,7 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, replayed uin
 		}
 	}
 	w.mu.Lock()
-	w.crashes = 0
+	w.crashes, w.stops = 0, 0
 	w.mu.Unlock()
 	if err := e.close(10 * time.Minute); err != nil {
 		t.Errorf("seed %d: %v", seed, err)
@@ -278,7 +309,10 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, replayed uin
 	if missing > 0 || w.most > 2 || sum.RecordsSent != n || sum.RecordsDropped != 0 || sum.RecordsUnconfirmed != 0 {
 		t.Errorf("seed %d: %d records missing, %d sessions at most, %+v", seed, missing, w.most, sum)
 	}
-	if w.crashed == 0 && seed%3 == 0 && sum.RecordsReplayed > 0 {
+	if w.crashed == 0 && w.loss == 0 && sum.CollectorsLost > 0 || w.stopped == 0 && sum.CollectorsClosed > 0 {
+		t.Errorf("seed %d: %d crashes, %d ends in order: %+v", seed, w.crashed, w.stopped, sum)
+	}
+	if w.crashed+w.stopped == 0 && seed%3 == 0 && sum.RecordsReplayed > 0 {
 		t.Errorf("seed %d: %d replayed without a crash or a loss", seed, sum.RecordsReplayed)
 	}
 	for i := 1; i < len(w.dials); i++ {
@@ -286,7 +320,7 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, replayed uin
 			t.Errorf("seed %d: dialled again after %v", seed, gap)
 		}
 	}
-	return sum.Rotations, sum.CollectorsLost, uint64(w.crashed), sum.RecordsReplayed
+	return sum.Rotations, sum.CollectorsLost, uint64(w.crashed), uint64(w.stopped), sum.RecordsReplayed
 }
 
 // Over thousands of seeds every record is written at least once, unless the
@@ -298,21 +332,21 @@ func TestSimulation_CrashesAtEveryStep(t *testing.T) {
 		seeds = 100
 	}
 	var mu sync.Mutex
-	var rotations, lost, crashes, replayed uint64
+	var rotations, lost, crashes, stops, replayed uint64
 	t.Run("seeds", func(t *testing.T) {
 		for part := range uint64(4) {
 			t.Run(fmt.Sprint(part), func(t *testing.T) {
 				t.Parallel()
 				for seed := part; seed < seeds && !t.Failed(); seed += 4 {
 					synctest.Test(t, func(t *testing.T) {
-						r, l, c, a := simulate(t, seed)
+						r, l, c, s, a := simulate(t, seed)
 						mu.Lock()
 						defer mu.Unlock()
-						rotations, lost, crashes, replayed = rotations+r, lost+l, crashes+c, replayed+a
+						rotations, lost, crashes, stops, replayed = rotations+r, lost+l, crashes+c, stops+s, replayed+a
 					})
 				}
 			})
 		}
 	})
-	t.Logf("%d seeds: %d rotations, %d crashes, %d sessions lost, %d records sent again", seeds, rotations, crashes, lost, replayed)
+	t.Logf("%d seeds: %d rotations, %d crashes, %d ends in order, %d sessions lost, %d records sent again", seeds, rotations, crashes, stops, lost, replayed)
 }

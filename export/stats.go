@@ -35,7 +35,14 @@ type Summary struct {
 	Rotations          uint64 `json:"rotations"`
 	HeartbeatsSent     uint64 `json:"heartbeats_sent"`
 	HeartbeatsAnswered uint64 `json:"heartbeats_answered"`
-	CollectorsLost     uint64 `json:"collectors_lost"`
+	// CollectorsLost are sessions with data that came to a bad end: the
+	// collector answered no more, refused, or the transport failed; sessions
+	// replaced in order whose collector did not confirm what they had carried
+	// are among them. CollectorsClosed are those that the collector ended in
+	// order (close_notify): it was told to stop. After either, what it had not
+	// confirmed is sent again on the next session, and only that.
+	CollectorsLost   uint64 `json:"collectors_lost"`
+	CollectorsClosed uint64 `json:"collectors_closed"`
 	// MaxSwapGapUS is the longest time, in microseconds, that data had to
 	// wait for work on another session: handshake results, priming, proof,
 	// swap, drain.
@@ -72,7 +79,7 @@ type counters struct {
 	droppedPackets, droppedOctets       uint64
 	firstDrop, lastDrop                 time.Time
 	messages, octets, templates         uint64
-	opened, resumed, lost               uint64
+	opened, resumed, lost, closed       uint64
 	probesSent, probesAnswered          uint64 // on sessions that ended
 	sendErrors, split, unconfirmedAtEnd uint64
 }
@@ -128,6 +135,7 @@ func (e *Exporter) Stats() Stats {
 			HeartbeatsAnswered: n.probesAnswered,
 			Rotations:          n.rotations,
 			CollectorsLost:     n.lost,
+			CollectorsClosed:   n.closed,
 			MaxSwapGapUS:       uint64(n.maxGap.Microseconds()),
 			CPUSeconds:         cpuSeconds(),
 		},
