@@ -98,6 +98,7 @@ func (e *Exporter) spillQueue(now time.Time) {
 	if !b.failed.IsZero() && now.Sub(b.failed) < spillAfter {
 		return
 	}
+	b.failed = time.Time{} // it is time to try: the first message does
 	for range e.queue.len() {
 		m := e.queue.at(0)
 		stays := m.withdraw != nil || m.pos != spool.Position{} || !b.failed.IsZero() || !e.spill(m)

@@ -275,3 +275,30 @@ func TestSpool_CloseBeforeRun(t *testing.T) {
 		emptySpool(t, dir)
 	})
 }
+
+// A disk that is full is tried again once a second while nobody is there to
+// send to, and no more than that.
+func TestSpool_RefusesForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "spool")
+		e := start(t, Config{Dialer: &testDialer{}, SpoolDir: dir})
+		if err := os.RemoveAll(dir); err != nil { // as good as full
+			t.Fatal(err)
+		}
+		e.write(1, 2000)
+		time.Sleep(30 * time.Second)
+		if st := e.Stats(); st.Spool.WriteErrors < 20 || st.Spool.WriteErrors > 40 || st.RecordsSpooled != 0 {
+			t.Errorf("%+v", st.Spool)
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if st := e.Stats(); st.RecordsSpooled != 2000 || st.RecordsDropped != 0 {
+			t.Errorf("%+v", st)
+		}
+		if err := e.close(time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+}
