@@ -84,6 +84,12 @@ type Association interface {
 	Receive(ev *Event) error
 	// Drain waits until the peer has acknowledged everything sent so far.
 	Drain(ctx context.Context) error
+	// Acknowledged counts the messages whose fate is known, in the order in
+	// which Send took them: the peer has the first so many, but for those that
+	// EventSendFailed told of. It may lag behind, and does not wait. Once
+	// Receive has told an end that this side did not force by Abort, it counts
+	// all.
+	Acknowledged() uint64
 	// Heartbeat makes the stack ask the peer's host for a sign of life and
 	// waits for one, of whatever kind.
 	Heartbeat(ctx context.Context) error

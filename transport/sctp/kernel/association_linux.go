@@ -29,11 +29,12 @@ type association struct {
 	out, in       int
 	partial       bool
 
-	smu    sync.Mutex
-	sender sender
+	smu          sync.Mutex
+	sender       sender
+	acknowledged atomic.Uint64
 
 	receiver receiver
-	ended    error // as a notification told; the receiving goroutine's
+	ended    error // as a notification told; the receiving goroutine's until over
 
 	dmu sync.Mutex    // one Drain at a time
 	dry chan struct{} // fed by Receive
@@ -140,6 +141,7 @@ func (a *association) Drain(ctx context.Context) error {
 			case err != nil:
 				return a.failed(err)
 			case left == 0:
+				a.Acknowledged()
 				return nil
 			}
 		case <-a.over:
@@ -148,6 +150,32 @@ func (a *association) Drain(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// Acknowledged implements sctp.Association. The kernel does not tell how far
+// the peer has come, but when nothing is under way it has all.
+func (a *association) Acknowledged() uint64 {
+	if !a.smu.TryLock() {
+		return a.acknowledged.Load() // Send waits for room: something is under way
+	}
+	defer a.smu.Unlock()
+	if a.isOver() {
+		if a.ended != nil {
+			a.acknowledged.Store(a.stats.sent.Load())
+		}
+		return a.acknowledged.Load()
+	}
+	left := 1
+	_ = a.control(func(fd int) error {
+		if s, err := getStatus(fd); err == nil {
+			left = s.unacknowledged
+		}
+		return nil
+	})
+	if left == 0 {
+		a.acknowledged.Store(a.stats.sent.Load())
+	}
+	return a.acknowledged.Load()
 }
 
 // failed is the end of the association rather than what a call on its socket

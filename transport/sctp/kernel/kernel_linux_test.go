@@ -246,6 +246,9 @@ func testMessages(t *testing.T) {
 	}
 	c.send(t, batch...)
 	c.drain(t)
+	if n := c.Acknowledged(); n != uint64(len(batch)) {
+		t.Errorf("%d messages acknowledged, want %d", n, len(batch))
+	}
 	for _, want := range batch {
 		got := s.next(t, sctp.EventMessage).Message
 		if got.Stream != want.Stream || got.PPID != want.PPID || got.Unordered != want.Unordered || !bytes.Equal(got.Data, want.Data) {
@@ -616,13 +619,16 @@ func testSilence(t *testing.T) {
 	lose(t)
 	began := time.Now()
 	c.send(t, sctp.Message{Tag: 2, Data: []byte("lost")}, sctp.Message{Tag: 3, Stream: 4, Data: []byte("lost")})
+	if n := c.Acknowledged(); n != 1 {
+		t.Errorf("%d acknowledged, want 1", n)
+	}
 	failed, err := c.over(t)
 	if lost, ok := errors.AsType[*sctp.LostError](err); !ok || lost.Aborted {
 		t.Errorf("%v", err)
 	}
 	slices.Sort(failed)
-	if !slices.Equal(failed, []uint32{2, 3}) {
-		t.Errorf("failed %v, want 2 and 3", failed)
+	if n := c.Acknowledged(); !slices.Equal(failed, []uint32{2, 3}) || n != 3 {
+		t.Errorf("failed %v, want 2 and 3; fate of %d is known, want 3", failed, n)
 	}
 	t.Logf("noticed after %v", time.Since(began).Round(time.Millisecond))
 	if _, err := s.over(t); err == nil {
