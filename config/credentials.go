@@ -13,9 +13,10 @@ import (
 	"ipfixsuite/transport/credentials"
 )
 
-// Credentials loads what the Security flags name. On a secure endpoint they
-// must name something; on a plain one they may be left out.
-func Credentials(c *cli.Context, secure bool, allow []string, log *slog.Logger) (*credentials.Credentials, error) {
+// Credentials loads what the Security flags name into h, at the start and
+// again, and reports whether that differs from what was there. On a secure
+// endpoint they must name something; on a plain one they may be left out.
+func Credentials(h *credentials.Holder, c *cli.Context, secure bool, allow []string, log *slog.Logger) (changed bool, err error) {
 	cfg := credentials.Config{
 		CertFile: c.String("cert"), KeyFile: c.String("key"), CAFile: c.String("ca"),
 		PSKIdentity: c.String("psk-identity"), PSKFile: c.String("psk-file"),
@@ -23,13 +24,13 @@ func Credentials(c *cli.Context, secure bool, allow []string, log *slog.Logger) 
 	}
 	named := cfg.CertFile != "" || cfg.KeyFile != "" || cfg.CAFile != "" || cfg.PSKIdentity != "" || cfg.PSKFile != ""
 	if !secure && !named {
-		return nil, nil //nolint:nilnil // a plain endpoint needs none
+		return false, nil // a plain endpoint needs none
 	}
-	creds, err := credentials.Load(cfg)
+	changed, err = h.Reload(cfg)
 	if e, ok := errors.AsType[*credentials.Error](err); ok && (e.Subject == "credentials" || strings.HasPrefix(e.Subject, "--")) {
-		return nil, &UsageError{Err: err} // a flag is missing or wrong, no file
+		return false, &UsageError{Err: err} // a flag is missing or wrong, no file
 	}
-	return creds, err
+	return changed, err
 }
 
 // Elements returns IANA's registry with the enterprise elements of a CSV file

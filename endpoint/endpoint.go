@@ -26,8 +26,9 @@ import (
 // Config is what both ends say beside the URL. The zero value serves plain
 // transports on the loopback.
 type Config struct {
-	// Credentials are required by secure schemes.
-	Credentials *credentials.Credentials
+	// Credentials are required by secure schemes. Handshakes to come use them
+	// as they are then.
+	Credentials credentials.Source
 	// Insecure permits plain transports off the loopback.
 	Insecure bool
 	// MTU bounds the IP packets sent, in octets; 0: what the path takes.
@@ -78,7 +79,7 @@ func (cfg Config) check(e transport.Endpoint) error {
 		return &Error{e, fmt.Sprintf("MTU %d is not within %d to 65535", cfg.MTU, minMTU), "0 or none: what the path takes"}
 	}
 	if e.Secure() {
-		if cfg.Credentials == nil {
+		if cfg.Credentials == nil || cfg.Credentials.Current() == nil {
 			_, err := credentials.Load(credentials.Config{}) // says how to get some
 			return fmt.Errorf("%v: %w", e, err)
 		}

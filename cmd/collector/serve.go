@@ -20,6 +20,7 @@ import (
 	"ipfixsuite/ie"
 	"ipfixsuite/sink/jsonl"
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/credentials"
 )
 
 // closeTimeout bounds how long sinks may take to write what they hold.
@@ -129,8 +130,8 @@ func serverOf(c *cli.Context) (*server, error) {
 	if s.registry, err = config.Elements(c.String("elements")); err != nil {
 		return nil, err
 	}
-	creds, err := config.Credentials(c, secure, config.Values(c, "allow"), log)
-	if err != nil {
+	creds := new(credentials.Holder)
+	if _, err := config.Credentials(creds, c, secure, config.Values(c, "allow"), log); err != nil {
 		return nil, err
 	}
 	s.listen = endpoint.Config{

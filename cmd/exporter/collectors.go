@@ -20,6 +20,7 @@ import (
 	"ipfixsuite/export/spool"
 	"ipfixsuite/ipfixfile"
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/credentials"
 )
 
 // A sender is what a source writes to: one exporter, or several behind a
@@ -64,8 +65,8 @@ func (s *settings) collectors(c *cli.Context) error {
 		s.to = append(s.to, to)
 		secure = secure || to.Secure()
 	}
-	creds, err := config.Credentials(c, secure, nil, s.log)
-	if err != nil {
+	creds := new(credentials.Holder)
+	if _, err := config.Credentials(creds, c, secure, nil, s.log); err != nil {
 		return err
 	}
 	for _, to := range s.to {

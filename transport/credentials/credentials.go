@@ -3,12 +3,15 @@
 // trusted, pre-shared keys, and the names that are let in (RFC 7011, Section
 // 11.3). It knows no transport; DTLS and TLS share it.
 //
-// A Credentials value never changes: to renew certificates, Load again and
-// give the new value to new handshakes. There is no revocation by CRL or
-// OCSP; short validity and --allow take their place.
+// A Credentials value never changes; a Holder has another one when its files
+// have changed, and hands it to new handshakes. There is no revocation by CRL
+// or OCSP; short validity and --allow take their place.
+//
+// It starts no goroutine.
 package credentials
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -39,38 +42,59 @@ type Config struct {
 	// decrypted. For debugging only.
 	KeyLogFile string
 
-	Log *slog.Logger // warnings; nil: only Warnings tells them
+	Log *slog.Logger     // warnings; nil: only Warnings tells them
+	Now func() time.Time // nil: time.Now
+}
+
+func (cfg Config) now() time.Time {
+	if cfg.Now != nil {
+		return cfg.Now()
+	}
+	return time.Now()
 }
 
 // Credentials are loaded and checked. Its methods may be called from several
 // goroutines.
 type Credentials struct {
-	cert       tls.Certificate
-	roots      *x509.CertPool
-	psks       map[string][]byte
-	identity   string
-	serverName string
-	allow      []Pattern
-	keyLog     io.Writer
-	warnings   []string
+	cert        tls.Certificate
+	certName    string // for people: certificate FILE
+	roots       *x509.CertPool
+	authorities [][]byte // those of roots
+	psks        map[string][]byte
+	identity    string
+	serverName  string
+	allow       []Pattern
+	keyLog      io.Writer
+	warnings    []string
+
+	fingerprint [sha256.Size]byte
+	sum         [sha256.Size]byte // of all that matters
 }
 
 // Load reads and checks all files. Errors are one line and, where there is
 // advice, have a Hint method.
 func Load(cfg Config) (*Credentials, error) {
-	c, err := load(cfg, time.Now())
+	c, err := load(cfg, nil)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Log != nil {
-		for _, w := range c.warnings {
-			cfg.Log.Warn("credentials need attention", "reason", w)
-		}
-	}
+	c.tell(cfg.Log)
 	return c, nil
 }
 
-func load(cfg Config, now time.Time) (*Credentials, error) {
+// tell logs the warnings.
+func (c *Credentials) tell(log *slog.Logger) {
+	if log == nil {
+		return
+	}
+	for _, w := range c.warnings {
+		log.Warn("credentials need attention", "reason", w)
+	}
+}
+
+// load reads and checks the files; keyLog is used if it is open already.
+func load(cfg Config, keyLog io.Writer) (*Credentials, error) {
+	now := cfg.now()
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
@@ -92,12 +116,13 @@ func load(cfg Config, now time.Time) (*Credentials, error) {
 			return nil, err
 		}
 	}
-	if cfg.KeyLogFile != "" {
+	if c.keyLog = keyLog; keyLog == nil && cfg.KeyLogFile != "" {
 		if c.keyLog, err = openKeyLog(cfg.KeyLogFile); err != nil {
 			return nil, err
 		}
 		c.warn("key log is on: who reads %s can decrypt all sessions", cfg.KeyLogFile)
 	}
+	c.seal()
 	return c, nil
 }
 

@@ -107,9 +107,15 @@ func files(t testing.TB) (Config, *authority) {
 	}, ca
 }
 
+// loadAt loads as if it were then.
+func loadAt(cfg Config, then time.Time) (*Credentials, error) {
+	cfg.Now = func() time.Time { return then }
+	return Load(cfg)
+}
+
 func TestLoad(t *testing.T) {
 	cfg, _ := files(t)
-	c, err := load(cfg, now)
+	c, err := loadAt(cfg, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +129,7 @@ func TestLoad(t *testing.T) {
 	both, _ := os.ReadFile(cfg.KeyFile)
 	cert, _ := os.ReadFile(cfg.CertFile)
 	cfg.CertFile, cfg.KeyFile = writeBytes(t, "both.pem", 0o600, append(both, cert...)), ""
-	if _, err := load(cfg, now); err != nil {
+	if _, err := loadAt(cfg, now); err != nil {
 		t.Errorf("key beside certificate: %v", err)
 	}
 }
@@ -154,7 +160,7 @@ func TestLoad_errors(t *testing.T) {
 		{"key log", Config{CertFile: good.CertFile, KeyFile: good.KeyFile, CAFile: good.CAFile, KeyLogFile: "/nonexistent/k"}, "key log /nonexistent/k: no such file", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := load(tt.cfg, now)
+			_, err := loadAt(tt.cfg, now)
 			e, ok := errors.AsType[*Error](err)
 			if !ok || !strings.Contains(e.Error(), tt.reason) || !strings.Contains(e.Hint(), tt.hint) {
 				t.Fatalf("got %v, want %q with hint %q", err, tt.reason, tt.hint)
@@ -175,7 +181,6 @@ func TestLoad_warnings(t *testing.T) {
 		want string
 	}{
 		{"open key", now, 0o640, "has mode 0640: others may read it"},
-		{"expired", now.AddDate(2, 0, 0), 0o600, "expired on 2027-06-01T12:00:00Z: peers will refuse it"},
 		{"soon", now.AddDate(1, 0, -3), 0o600, "expires on 2027-06-01"},
 		{"not yet", now.AddDate(0, -2, 0), 0o600, "not valid before 2026-05-01"},
 	} {
@@ -183,7 +188,7 @@ func TestLoad_warnings(t *testing.T) {
 			if err := os.Chmod(cfg.KeyFile, tt.mode); err != nil {
 				t.Fatal(err)
 			}
-			c, err := load(cfg, tt.now)
+			c, err := loadAt(cfg, tt.now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -194,10 +199,20 @@ func TestLoad_warnings(t *testing.T) {
 	}
 }
 
+// A certificate that has expired is refused with its date, and the clock's.
+func TestLoad_expired(t *testing.T) {
+	cfg, _ := files(t)
+	_, err := loadAt(cfg, now.AddDate(2, 0, 0))
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Error() != "certificate "+cfg.CertFile+": expired on 2027-06-01T12:00:00Z" || !strings.Contains(e.Hint(), "pki issue --force") || !strings.Contains(e.Hint(), "2028-06-01T12:00:00Z") {
+		t.Errorf("got %v, %q", err, e.Hint())
+	}
+}
+
 func TestLoad_keyLog(t *testing.T) {
 	cfg, _ := files(t)
 	cfg.KeyLogFile = writeBytes(t, "keys.log", 0o644, []byte("before\n"))
-	c, err := load(cfg, now)
+	c, err := loadAt(cfg, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,22 +88,17 @@ func (c *Credentials) loadCertificate(certFile, keyFile string, now time.Time) e
 	for _, cert := range certs {
 		c.cert.Certificate = append(c.cert.Certificate, cert.Raw)
 	}
-	c.cert.PrivateKey, c.cert.Leaf = key, leaf
-	c.warnValidity("certificate "+certFile, leaf, now)
-	return nil
-}
-
-// warnValidity does not refuse: a clock that is not set yet would keep a
-// router from starting, and peers judge for themselves.
-func (c *Credentials) warnValidity(what string, cert *x509.Certificate, now time.Time) {
-	switch until := cert.NotAfter.UTC().Format(time.RFC3339); {
-	case now.After(cert.NotAfter):
-		c.warn("%s expired on %s: peers will refuse it", what, until)
-	case now.Before(cert.NotBefore):
-		c.warn("%s is not valid before %s: peers will refuse it (is the clock right?)", what, cert.NotBefore.UTC().Format(time.RFC3339))
-	case now.Add(expirySoon).After(cert.NotAfter):
-		c.warn("%s expires on %s", what, until)
+	c.cert.PrivateKey, c.cert.Leaf, c.certName = key, leaf, "certificate "+certFile
+	// One that has expired is of no use to anybody. One that is not valid yet
+	// is only told of: the clock of a router that starts may not be set.
+	if now.After(leaf.NotAfter) {
+		return &Error{Subject: c.certName, Reason: "expired on " + leaf.NotAfter.UTC().Format(time.RFC3339),
+			hint: "issue a new one: collector pki issue --force DIR NAME; by the clock of this host it is " + now.UTC().Format(time.RFC3339)}
 	}
+	if w := c.expiry(now); w != "" {
+		c.warn("%s", w)
+	}
+	return nil
 }
 
 func (c *Credentials) loadRoots(name string, now time.Time) error {
@@ -118,6 +113,7 @@ func (c *Credentials) loadRoots(name string, now time.Time) error {
 	c.roots = x509.NewCertPool()
 	for _, cert := range certs {
 		c.roots.AddCert(cert)
+		c.authorities = append(c.authorities, cert.Raw)
 		if now.After(cert.NotAfter) {
 			c.warn("CA %s: %s expired on %s", name, cert.Subject, cert.NotAfter.UTC().Format(time.RFC3339))
 		}

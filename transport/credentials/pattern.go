@@ -13,6 +13,7 @@ import (
 // address or a prefix (10.1.0.0/16) is compared with addresses in
 // certificates.
 type Pattern struct {
+	text   string
 	labels []string
 	deep   bool // began with "**"
 	prefix netip.Prefix
@@ -29,6 +30,7 @@ func ParsePatterns(texts []string) ([]Pattern, error) {
 				return nil, &Error{Subject: fmt.Sprintf("--allow %q", text), Reason: why,
 					hint: "patterns are names with * within a label (*.pop1.example), **.example for all below, ** for all, or prefixes (10.1.0.0/16)"}
 			}
+			p.text = s
 			patterns = append(patterns, p)
 		}
 	}

@@ -10,7 +10,7 @@ const hex16 = "000102030405060708090a0b0c0d0e0f"
 
 func TestPSKFile(t *testing.T) {
 	cfg := Config{PSKFile: writeBytes(t, "psk", 0o600, []byte("# keys\n\nr1.example:"+hex16+"\r\n urn:x:"+hex16+hex16+" \n")), Allow: []string{"*.example"}}
-	c, err := load(cfg, now)
+	c, err := loadAt(cfg, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,12 +36,12 @@ func TestPSKFile(t *testing.T) {
 		t.Errorf("identity %q chosen among two", c.PSKIdentity())
 	}
 	cfg.PSKIdentity = "urn:x"
-	if c, err = load(cfg, now); err != nil || c.PSKIdentity() != "urn:x" {
+	if c, err = loadAt(cfg, now); err != nil || c.PSKIdentity() != "urn:x" {
 		t.Errorf("identity %q, %v", c.PSKIdentity(), err)
 	}
 	cfg.PSKFile = writeBytes(t, "psk", 0o644, []byte("only:"+hex16))
 	cfg.PSKIdentity = ""
-	if c, err = load(cfg, now); err != nil || c.PSKIdentity() != "only" || len(c.Warnings()) != 1 {
+	if c, err = loadAt(cfg, now); err != nil || c.PSKIdentity() != "only" || len(c.Warnings()) != 1 {
 		t.Errorf("identity %q, warnings %v, %v", c.PSKIdentity(), c.Warnings(), err)
 	}
 }
@@ -63,7 +63,7 @@ func TestPSKFile_errors(t *testing.T) {
 		{"other identity", "a:" + hex16, "b", `no identity "b" in it`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := load(Config{PSKFile: writeBytes(t, "psk", 0o600, []byte(tt.text)), PSKIdentity: tt.identity}, now)
+			_, err := loadAt(Config{PSKFile: writeBytes(t, "psk", 0o600, []byte(tt.text)), PSKIdentity: tt.identity}, now)
 			if err == nil || !strings.Contains(err.Error(), tt.reason) {
 				t.Fatalf("got %v, want %q", err, tt.reason)
 			}

@@ -120,7 +120,7 @@ func (l *listener) begin(ctx context.Context, p *peer, d *transport.Datagram, re
 	sh.push(withoutCookie(rec, f, h))
 	sh.push(d.Data)
 	drv := &driver{
-		cfg: l.cfg, cache: l.cache, mtu: l.conn.MaxDatagram(remote),
+		cfg: l.cfg, creds: l.cfg.Credentials.Current(), cache: l.cache, mtu: l.conn.MaxDatagram(remote),
 		cookie: append([]byte(nil), h.cookie...),
 	}
 	l.wg.Go(func() { // ended by HandshakeTimeout or cancel
@@ -149,6 +149,7 @@ func (l *listener) finish(p *peer, n *pending, t *taken, err error) {
 		association: newAssociation(l.conn, p.addr, n.local, t, l.cfg),
 		random:      t.random, id: t.sessionID, heard: time.Now(),
 	}
+	s.admission = admission{identity: t.identity, chain: t.chain, at: s.heard, by: t.creds}
 	if len(t.cid) == cidLen {
 		s.cid = t.cid
 	}
@@ -178,6 +179,16 @@ func (l *listener) finish(p *peer, n *pending, t *taken, err error) {
 	case p.pending != n:
 		l.end(s, errSuperseded)
 		return
+	}
+	// The credentials may have changed while the handshake was under way.
+	if now := l.cfg.Credentials.Current(); now != t.creds {
+		if err := s.stands(now); err != nil {
+			l.release(p)
+			l.end(s, notLetIn(err))
+			l.forget(p)
+			return
+		}
+		s.by = now
 	}
 	l.release(p)
 	if old := p.session; old != nil {

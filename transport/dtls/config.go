@@ -3,7 +3,6 @@ package dtls
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -53,8 +52,10 @@ const (
 // Config is for both sides; the zero value of each field but Credentials
 // works. Negative durations and limits disable what they bound.
 type Config struct {
-	// Credentials prove this side and check the other. Required.
-	Credentials *credentials.Credentials
+	// Credentials prove this side and check the other. Required. When they
+	// change, handshakes to come use the new ones; a Listener also asks them
+	// about the sessions it has, and ends those that they would not let in.
+	Credentials credentials.Source
 	// ServerName is what a Dialer's peer must be certified for, a DNS name or
 	// an address; a name in the Credentials goes before it. Required with
 	// certificates.
@@ -148,7 +149,7 @@ func (c Config) withDefaults() Config {
 // Validate names every fault of the configuration.
 func (c Config) Validate() error {
 	var faults []error
-	if c.Credentials == nil {
+	if c.Credentials == nil || c.Credentials.Current() == nil {
 		faults = append(faults, errors.New("dtls: no credentials"))
 	}
 	known := map[record.Suite]bool{}
@@ -177,6 +178,3 @@ func allSuites() []record.Suite {
 		record.PSKAES128GCM, record.PSKChaCha20,
 	}
 }
-
-// keyLog is the credentials' key log, nil when off.
-func (c Config) keyLog() io.Writer { return c.Credentials.KeyLog() }

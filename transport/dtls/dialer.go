@@ -14,6 +14,7 @@ import (
 
 	"ipfixsuite/heartbeat"
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/credentials"
 )
 
 // readBatch is how many datagrams a session's reader takes at once: answers to
@@ -67,11 +68,12 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 		return nil, err
 	}
 	cfg := d.Config.withDefaults()
-	if name := cfg.Credentials.ServerName(); name != "" {
+	creds := cfg.Credentials.Current()
+	if name := creds.ServerName(); name != "" {
 		cfg.ServerName = name
 	}
-	if cfg.PSKIdentity == "" && !cfg.Credentials.HasCertificate() {
-		cfg.PSKIdentity = cfg.Credentials.PSKIdentity()
+	if cfg.PSKIdentity == "" && !creds.HasCertificate() {
+		cfg.PSKIdentity = creds.PSKIdentity()
 	}
 	if cfg.PSKIdentity == "" && cfg.ServerName == "" {
 		return nil, errors.New("dtls: no name to check the peer's certificate against")
@@ -86,7 +88,7 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	}
 	cfg.Retransmit = d.retransmit(cfg.Retransmit)
 	began := time.Now()
-	s, err := d.handshake(ctx, cfg, conn, peer)
+	s, err := d.handshake(ctx, cfg, creds, conn, peer)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dtls handshake with %v: %w", peer, err), conn.Close())
 	}
@@ -94,7 +96,7 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	return s, nil
 }
 
-func (d *Dialer) handshake(ctx context.Context, cfg Config, conn transport.DatagramConn, peer netip.AddrPort) (*session, error) {
+func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.Credentials, conn transport.DatagramConn, peer netip.AddrPort) (*session, error) {
 	drops := new(dropCounters)
 	sh := newShim(true, conn.LocalAddr(), peer, drops, func(b []byte) error {
 		_, err := conn.WriteBatch([]transport.Datagram{{Peer: peer, Data: b}})
@@ -103,7 +105,7 @@ func (d *Dialer) handshake(ctx context.Context, cfg Config, conn transport.Datag
 	readCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &reader{conn: conn, peer: peer, drops: drops, shim: sh, ended: make(chan struct{})}
 	go r.run(readCtx) // ended by stop, or by the carrier
-	drv := &driver{cfg: cfg, client: true, cache: d.cache, mtu: conn.MaxDatagram(peer)}
+	drv := &driver{cfg: cfg, creds: creds, client: true, cache: d.cache, mtu: conn.MaxDatagram(peer)}
 	hctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	go func() { // ended by fail

@@ -11,6 +11,7 @@ import (
 	pion "github.com/pion/dtls/v3"
 
 	"ipfixsuite/heartbeat"
+	"ipfixsuite/transport/credentials"
 	"ipfixsuite/transport/dtls/record"
 )
 
@@ -43,11 +44,14 @@ type taken struct {
 	cid        []byte         // on the peer's records
 	random     [32]byte       // the client's
 	sessionID  []byte
+	creds      *credentials.Credentials // that judged the peer
+	chain      [][]byte                 // its certificates
 }
 
 // driver runs one handshake.
 type driver struct {
 	cfg    Config
+	creds  *credentials.Credentials // of the moment it began
 	client bool
 	cache  *sessionCache // nil: no resumption
 	mtu    int           // of a datagram
@@ -61,6 +65,7 @@ type driver struct {
 
 	mu           sync.Mutex
 	identity     string
+	chain        [][]byte // of the peer
 	refusal      error
 	serverHello  sentHello // server: what it sent
 	pskIdentity  string
@@ -131,7 +136,7 @@ func (d *driver) associate(snap snapshot) (*taken, error) {
 	if !d.client {
 		clientRandom, serverRandom = serverRandom, clientRandom
 	}
-	t := &taken{suite: record.Suite(snap.CipherSuiteID), identity: d.identity, random: clientRandom}
+	t := &taken{suite: record.Suite(snap.CipherSuiteID), identity: d.identity, random: clientRandom, creds: d.creds, chain: d.chain}
 	var previous stored
 	if d.resume != nil {
 		id := d.serverHello.sessionID
@@ -158,7 +163,7 @@ func (d *driver) associate(snap snapshot) (*taken, error) {
 	if err := d.openFinished(t.opener); err != nil {
 		return nil, err
 	}
-	if w := d.cfg.keyLog(); w != nil {
+	if w := d.creds.KeyLog(); w != nil {
 		// pion's own line is wrong for a server that resumes: it names the
 		// server's random.
 		if _, err := fmt.Fprintf(w, "CLIENT_RANDOM %x %x\n", clientRandom, snap.MasterSecret); err != nil {
@@ -241,7 +246,7 @@ func (d *driver) store(snap snapshot, t *taken) {
 	if !d.client {
 		key = string(s.ID)
 	}
-	d.cache.put(key, stored{session: s, heartbeat: t.heartbeat}, time.Now())
+	d.cache.put(key, stored{session: s, heartbeat: t.heartbeat, made: d.binding(t.suite)}, time.Now())
 }
 
 func (d *driver) peerHello() hello {
@@ -276,23 +281,23 @@ func (d *driver) verifyConnection(s *pion.State) error {
 		identity := string(s.IdentityHint)
 		if d.client {
 			identity = d.cfg.PSKIdentity
-		} else if err := d.cfg.Credentials.AllowPSK(identity); err != nil {
+		} else if err := d.creds.AllowPSK(identity); err != nil {
 			return d.refuse(&refusal{err: err, alert: alertAccessDenied})
 		}
-		d.setIdentity(identity)
+		d.setIdentity(identity, nil)
 		return nil
 	}
 	identity, err := d.checkChain(s.PeerCertificates, now)
 	if err != nil {
 		return d.refuse(err)
 	}
-	d.setIdentity(identity)
+	d.setIdentity(identity, s.PeerCertificates)
 	return nil
 }
 
-func (d *driver) setIdentity(identity string) {
+func (d *driver) setIdentity(identity string, chain [][]byte) {
 	d.mu.Lock()
-	d.identity = identity
+	d.identity, d.chain = identity, chain
 	d.mu.Unlock()
 }
 

@@ -22,8 +22,9 @@ type inbound struct {
 	cid      []byte
 	random   [32]byte
 	id       []byte // of the resumable session
-	heard    time.Time
-	over     bool // its Receiver was told
+	admission
+	heard time.Time
+	over  bool // its Receiver was told
 	// asked: its peer has sent a request before; unasked: messages came after
 	// the last one, which no answer confirms.
 	asked, unasked bool

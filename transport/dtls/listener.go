@@ -106,7 +106,8 @@ func (l *listener) Serve(ctx context.Context, h transport.Handler) error {
 	l.mu.Lock()
 	l.handler = h
 	l.mu.Unlock()
-	l.wg.Go(func() { l.housekeep(ctx) }) // ended by stop
+	l.wg.Go(func() { l.housekeep(ctx) }) // both ended by stop
+	l.wg.Go(func() { l.followCredentials(ctx) })
 
 	batch := make([]transport.Datagram, listenBatch)
 	var err error

@@ -56,10 +56,10 @@ func (d *driver) pionClient(cfg *pion.Config) (*pion.Conn, error) {
 		cfg.PSK = func([]byte) ([]byte, error) { return d.presharedKey(id) }
 	} else {
 		cfg.CustomCipherSuites = nil
-		if d.cfg.Credentials.HasCertificate() {
+		if d.creds.HasCertificate() {
 			// Whatever authorities the server names: a refusal says more than
 			// that there was no certificate.
-			cert := d.cfg.Credentials.Certificate()
+			cert := d.creds.Certificate()
 			cfg.GetClientCertificate = func(*pion.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 		}
 		cfg.ServerName = d.cfg.ServerName
@@ -78,14 +78,14 @@ func (d *driver) pionClient(cfg *pion.Config) (*pion.Conn, error) {
 }
 
 func (d *driver) pionServer(cfg *pion.Config) (*pion.Conn, error) {
-	if creds := d.cfg.Credentials; creds.HasCertificate() && slices.ContainsFunc(d.cfg.Suites, func(s record.Suite) bool { return !s.PSK() }) {
+	if creds := d.creds; creds.HasCertificate() && slices.ContainsFunc(d.cfg.Suites, func(s record.Suite) bool { return !s.PSK() }) {
 		cfg.Certificates = []tls.Certificate{creds.Certificate()}
 		// Asked for, and demanded in verifyConnection: pion would not resume
 		// a session whose client it demanded a certificate of.
 		cfg.ClientAuth = pion.RequestClientCert
 		cfg.ClientCAs = creds.Roots()
 	}
-	if d.cfg.Credentials.HasPSK() && slices.ContainsFunc(d.cfg.Suites, record.Suite.PSK) {
+	if d.creds.HasPSK() && slices.ContainsFunc(d.cfg.Suites, record.Suite.PSK) {
 		cfg.PSK = func(identity []byte) ([]byte, error) { return d.presharedKey(string(identity)) }
 	} else {
 		cfg.CustomCipherSuites = nil
@@ -135,12 +135,12 @@ func (d *driver) onServerHello(h handshake.MessageServerHello) handshake.Message
 // presharedKey is pion's PSK callback, on both sides and also for sessions
 // that are to be resumed.
 func (d *driver) presharedKey(identity string) ([]byte, error) {
-	key, ok := d.cfg.Credentials.PSK(identity)
+	key, ok := d.creds.PSK(identity)
 	if !ok {
 		return nil, d.refuse(fmt.Errorf("%w %q", errUnknownPSK, identity))
 	}
 	if !d.client {
-		if err := d.cfg.Credentials.AllowPSK(identity); err != nil {
+		if err := d.creds.AllowPSK(identity); err != nil {
 			return nil, d.refuse(&refusal{err: err, alert: alertAccessDenied})
 		}
 	}

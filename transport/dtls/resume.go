@@ -3,12 +3,14 @@ package dtls
 import (
 	"bytes"
 	"container/list"
+	"crypto/sha256"
 	"sync"
 	"time"
 
 	pion "github.com/pion/dtls/v3"
 
 	"ipfixsuite/heartbeat"
+	"ipfixsuite/transport/dtls/record"
 )
 
 // stored is a session that may be resumed. What authenticated it is kept and
@@ -20,6 +22,7 @@ type stored struct {
 	// repeat the extension when it resumes, but goes on answering.
 	heartbeat heartbeat.Mode
 	expires   time.Time
+	made      [sha256.Size]byte // with what: driver.binding
 }
 
 // sessionCache keeps sessions by key, the oldest making room. A Listener's
@@ -104,6 +107,21 @@ func (c *sessionCache) clear() {
 	c.order.Init()
 }
 
+// keepOnly forgets the sessions of certificates that were made with another
+// certificate of ours, or other authorities.
+func (c *sessionCache) keepOnly(made [sha256.Size]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for e := c.order.Front(); e != nil; {
+		next := e.Next()
+		s := e.Value.(cacheEntry).stored
+		if s.made != made && !record.Suite(s.session.CipherSuiteID).PSK() {
+			c.remove(e)
+		}
+		e = next
+	}
+}
+
 func (c *sessionCache) remove(e *list.Element) {
 	entry := c.order.Remove(e).(cacheEntry)
 	delete(c.byKey, entry.key)
@@ -124,7 +142,7 @@ type resumption struct {
 	// before it is resumed, so that a refusal reaches the peer in a full
 	// handshake: an abbreviated one is over for the client before the server
 	// could refuse it.
-	check func(pion.Session) error
+	check func(stored) error
 
 	mu      sync.Mutex
 	offered stored        // what Get found
@@ -144,7 +162,7 @@ func (r *resumption) Get(k []byte) (pion.Session, error) {
 	if !ok {
 		return pion.Session{}, nil
 	}
-	if err := r.check(s.session); err != nil {
+	if err := r.check(s); err != nil {
 		r.cache.del(r.key(k), s.session.ID)
 		return pion.Session{}, nil //nolint:nilerr // no session is what pion is to see
 	}

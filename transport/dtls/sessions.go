@@ -72,6 +72,8 @@ type savedSession struct {
 	PSKHash      []byte   `json:"pskHash,omitempty"`
 	Heartbeat    uint8    `json:"heartbeat,omitempty"`
 	Expires      int64    `json:"expires"` // Unix seconds
+	// Made is what of ours a session of certificates was made with.
+	Made []byte `json:"made,omitempty"`
 }
 
 // Append appends the sessions whose time is not over to dst. The octets are as
@@ -103,6 +105,8 @@ func (s *Sessions) saved(now time.Time) []savedSession {
 		}
 		if record.Suite(v.Suite).PSK() {
 			v.Certificates, v.Identity, v.PSKHash = nil, entry.session.IdentityHint, entry.session.PSKHash[:]
+		} else {
+			v.Made = entry.made[:]
 		}
 		if _, err := v.stored(); err == nil { // else Load would take none
 			list = append(list, v)
@@ -163,12 +167,16 @@ func (v *savedSession) stored() (st stored, err error) {
 		ExtendedMasterSecret: true, // no other session is ever made
 	}}
 	if suite.PSK() {
-		if len(v.Identity) == 0 || len(v.Identity) > maxPSKIdentity || len(v.PSKHash) != len(st.session.PSKHash) || len(v.Certificates) > 0 {
+		if len(v.Identity) == 0 || len(v.Identity) > maxPSKIdentity || len(v.PSKHash) != len(st.session.PSKHash) || len(v.Certificates) > 0 || len(v.Made) > 0 {
 			return st, errors.New("no pre-shared key's identity and hash")
 		}
 		st.session.IdentityHint, st.session.PSKHash = v.Identity, [len(st.session.PSKHash)]byte(v.PSKHash)
 		return st, nil
 	}
+	if len(v.Made) != len(st.made) {
+		return st, fmt.Errorf("a fingerprint of %d octets", len(v.Made))
+	}
+	st.made = [len(st.made)]byte(v.Made)
 	if len(v.Certificates) == 0 || len(v.Certificates) > maxSavedChain || len(v.Identity) > 0 || len(v.PSKHash) > 0 {
 		return st, fmt.Errorf("a chain of %d certificates", len(v.Certificates))
 	}

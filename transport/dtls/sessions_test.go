@@ -125,6 +125,7 @@ func someSessions(t testing.TB, n int, now time.Time) *Sessions {
 		}
 		if i%2 == 0 {
 			v.Suite, v.Certificates = uint16(record.ECDHEECDSAAES128GCM), [][]byte{[]byte("leaf"), []byte("authority")}
+			v.Made = bytes.Repeat([]byte{7}, 32)
 		} else {
 			v.Suite, v.Identity, v.PSKHash = uint16(record.PSKAES128GCM), []byte("exporter-1"), make([]byte, 32)
 		}
@@ -150,7 +151,7 @@ func TestSessions_RoundTrip(t *testing.T) {
 		key := fmt.Sprint("id ", i)
 		want, _ := s.cache.get(key, now)
 		got, ok := next.cache.get(key, now)
-		if diff := cmp.Diff(want.session, got.session); !ok || diff != "" || got.heartbeat != heartbeat.Mode(i%3) || !got.expires.Equal(want.expires) {
+		if diff := cmp.Diff(want.session, got.session); !ok || diff != "" || got.heartbeat != heartbeat.Mode(i%3) || got.made != want.made || !got.expires.Equal(want.expires) {
 			t.Errorf("session %d: %v, %v\n%s", i, ok, got.expires, diff)
 		}
 	}
@@ -181,6 +182,7 @@ func TestSessions_LoadRefuses(t *testing.T) {
 		"short secret":   {strings.Replace(good, `"secret":"AQEB`, `"secret":"`, 1), "session 1: a secret of 45"},
 		"unknown suite":  {strings.Replace(good, `"suite":168`, `"suite":5`, 1), "cipher suite 0x0005"},
 		"no certificate": {strings.Replace(good, `"certificates":["bGVhZg==","YXV0aG9yaXR5"],`, "", 1), "chain of 0"},
+		"no fingerprint": {strings.Replace(good, `"made":"BwcH`, `"made":"`, 1), "session 0: a fingerprint of 29"},
 		"heartbeat":      {strings.Replace(good, `"heartbeat":1`, `"heartbeat":3`, 1), "heartbeat mode 3"},
 	} {
 		s := NewSessions(0, 0)

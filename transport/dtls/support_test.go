@@ -218,11 +218,28 @@ func (a *authority) creds(t testing.TB, name string, edit func(*credentials.Conf
 
 func load(t testing.TB, cfg credentials.Config) *credentials.Credentials {
 	t.Helper()
+	cfg.Now = func() time.Time { return epochStart } // nothing has expired yet
 	got, err := credentials.Load(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return got
+}
+
+func readFile(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, name string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // pskFile holds lines identity:hexkey.
@@ -241,6 +258,7 @@ type sink struct {
 	sessions []*sunk
 	opened   chan *sunk
 	refuse   error
+	open     func()                     // in Open
 	barrier  func(s *sunk, done func()) // default: done at once
 }
 
@@ -260,6 +278,9 @@ func newSink() *sink { return &sink{opened: make(chan *sunk, 1024)} }
 func (k *sink) Open(p transport.Peer, props transport.Properties) (transport.Receiver, error) {
 	if k.refuse != nil {
 		return nil, k.refuse
+	}
+	if k.open != nil {
+		k.open()
 	}
 	s := &sunk{sink: k, peer: p, props: props, closed: make(chan struct{}), got: make(chan string, 4096)}
 	k.mu.Lock()

@@ -1,23 +1,23 @@
 package dtls
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"time"
-
-	pion "github.com/pion/dtls/v3"
 
 	"ipfixsuite/transport/credentials"
 	"ipfixsuite/transport/dtls/record"
 )
 
 var (
-	errNoCertificate = errors.New("peer sent no certificate")
-	errWrongPSK      = errors.New("peer's Finished does not open: wrong pre-shared key")
-	errUnknownPSK    = errors.New("unknown pre-shared key identity")
-	errHeartbeatMode = errors.New("peer's heartbeat extension has an illegal mode")
-	errTimeout       = errors.New("handshake timed out")
-	errSuperseded    = errors.New("replaced by a newer handshake from the same address")
+	errNoCertificate    = errors.New("peer sent no certificate")
+	errWrongPSK         = errors.New("peer's Finished does not open: wrong pre-shared key")
+	errUnknownPSK       = errors.New("unknown pre-shared key identity")
+	errHeartbeatMode    = errors.New("peer's heartbeat extension has an illegal mode")
+	errTimeout          = errors.New("handshake timed out")
+	errOtherCredentials = errors.New("session was made with other credentials")
+	errSuperseded       = errors.New("replaced by a newer handshake from the same address")
 )
 
 // refusal is why this side turned its peer away, with the alert that says so.
@@ -81,20 +81,39 @@ func (d *driver) checkChain(chain [][]byte, now time.Time) (identity string, err
 	if len(chain) == 0 {
 		return "", refuse(errNoCertificate)
 	}
-	if identity, err = d.cfg.Credentials.VerifyPeer(chain, role, name, now); err != nil {
-		return "", refuseChain(err, chain, d.cfg.Credentials.Roots(), now)
+	if identity, err = d.creds.VerifyPeer(chain, role, name, now); err != nil {
+		return "", refuseChain(err, chain, d.creds.Roots(), now)
 	}
 	return identity, nil
 }
 
 // checkStored looks again at what authenticated a session to be resumed.
-func (d *driver) checkStored(s pion.Session) error {
-	if record.Suite(s.CipherSuiteID).PSK() {
+func (d *driver) checkStored(st stored) error {
+	s := st.session
+	suite := record.Suite(s.CipherSuiteID)
+	// Who was authenticated by what we no longer are, or by an authority that
+	// we no longer trust, is to prove itself anew.
+	if st.made != d.binding(suite) {
+		return errOtherCredentials
+	}
+	if suite.PSK() {
 		if d.client {
 			return nil // pion compares the key
 		}
-		return d.cfg.Credentials.AllowPSK(string(s.IdentityHint))
+		return d.creds.AllowPSK(string(s.IdentityHint))
 	}
 	_, err := d.checkChain(s.PeerCertificates, time.Now())
 	return err
+}
+
+// binding ties a session that can be resumed to what authenticated it on our
+// side. pion itself compares pre-shared keys.
+func (d *driver) binding(suite record.Suite) (b [sha256.Size]byte) {
+	switch {
+	case !suite.PSK():
+		return d.creds.Fingerprint()
+	case d.client:
+		return sha256.Sum256([]byte(d.cfg.PSKIdentity))
+	}
+	return b
 }
