@@ -72,7 +72,8 @@ type Event struct {
 // All other methods may be called from several goroutines.
 type Association interface {
 	// Send hands messages over in order and returns how many it took. It waits
-	// for room until ctx ends or the association does. The data may be reused
+	// for room until ctx ends or the association does; with a ctx that has
+	// ended it takes what there is room for. The data may be reused
 	// when it returns. A message longer than MaxMessage is refused with
 	// transport.ErrTooLarge, one on a stream that does not exist with
 	// ErrStream, and nothing after it is sent.

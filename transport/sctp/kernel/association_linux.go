@@ -36,6 +36,9 @@ type association struct {
 	receiver receiver
 	ended    error // as a notification told; the receiving goroutine's until over
 
+	look func(fd uintptr)
+	left int
+
 	dmu sync.Mutex    // one Drain at a time
 	dry chan struct{} // fed by Receive
 
@@ -54,6 +57,7 @@ func newAssociation(file *os.File) (*association, error) {
 		return nil, err
 	}
 	a := &association{file: file, rc: rc, dry: make(chan struct{}, 1), over: make(chan struct{})}
+	a.look = a.lookLeft
 	a.sender.init()
 	a.receiver.init()
 	err = a.control(func(fd int) error {
@@ -141,7 +145,6 @@ func (a *association) Drain(ctx context.Context) error {
 			case err != nil:
 				return a.failed(err)
 			case left == 0:
-				a.Acknowledged()
 				return nil
 			}
 		case <-a.over:
@@ -153,29 +156,34 @@ func (a *association) Drain(ctx context.Context) error {
 }
 
 // Acknowledged implements sctp.Association. The kernel does not tell how far
-// the peer has come, but when nothing is under way it has all.
+// the peer has come, but when nothing is under way it has all: Receive notes
+// that when it is told so, behind what it was told of failed messages.
 func (a *association) Acknowledged() uint64 {
-	if !a.smu.TryLock() {
-		return a.acknowledged.Load() // Send waits for room: something is under way
-	}
-	defer a.smu.Unlock()
-	if a.isOver() {
-		if a.ended != nil {
-			a.acknowledged.Store(a.stats.sent.Load())
-		}
-		return a.acknowledged.Load()
-	}
-	left := 1
-	_ = a.control(func(fd int) error {
-		if s, err := getStatus(fd); err == nil {
-			left = s.unacknowledged
-		}
-		return nil
-	})
-	if left == 0 {
-		a.acknowledged.Store(a.stats.sent.Load())
+	if a.isOver() && a.ended != nil {
+		return a.stats.sent.Load()
 	}
 	return a.acknowledged.Load()
+}
+
+// noteDry notes that the peer has all, if it does; more may have been sent
+// since the kernel said so.
+func (a *association) noteDry() {
+	if !a.smu.TryLock() {
+		return // more is being sent
+	}
+	defer a.smu.Unlock()
+	if a.rc.Control(a.look) == nil && a.left == 0 {
+		a.acknowledged.Store(a.stats.sent.Load())
+	}
+}
+
+// lookLeft is look, bound once: it asks how much is under way.
+func (a *association) lookLeft(fd uintptr) {
+	var b [statusLen]byte
+	a.left = 1
+	if _, err := getOption(int(fd), optStatus, b[:]); err == nil {
+		a.left = unacknowledged(b[:])
+	}
 }
 
 // failed is the end of the association rather than what a call on its socket

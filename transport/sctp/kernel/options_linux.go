@@ -196,13 +196,16 @@ type status struct {
 	rtt            time.Duration
 }
 
+// unacknowledged is sstat_unackdata of struct sctp_status.
+func unacknowledged(b []byte) int { return int(native.Uint16(b[12:])) }
+
 func getStatus(fd int) (s status, err error) {
 	b := make([]byte, statusLen)
 	if _, err = getOption(fd, optStatus, b); err != nil {
 		return s, err
 	}
 	return status{
-		unacknowledged: int(native.Uint16(b[12:])),
+		unacknowledged: unacknowledged(b),
 		in:             int(native.Uint16(b[16:])), out: int(native.Uint16(b[18:])),
 		primary: b[28 : 28+storageLen],
 		rtt:     time.Duration(native.Uint32(b[164:])) * time.Millisecond,

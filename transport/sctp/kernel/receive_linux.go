@@ -157,7 +157,7 @@ func (a *association) noticed(ev *sctp.Event) bool {
 	}
 	switch n.kind {
 	case noticeSenderDry:
-		a.Acknowledged() // a moment later more may be under way
+		a.noteDry()
 		select {
 		case a.dry <- struct{}{}:
 		default:
