@@ -27,7 +27,7 @@ type ipfixFile struct {
 }
 
 func (s *ipfixFile) Check() error {
-	if err := readable(s.name); err != nil {
+	if err := readable(s.name); err != nil || namedPipe(s.name) {
 		return err
 	}
 	r, err := ipfixfile.Open(s.name)

@@ -45,7 +45,7 @@ func (s *pcap) Check() error {
 	if s.name == "-" {
 		return nil
 	}
-	if err := readable(s.name); err != nil {
+	if err := readable(s.name); err != nil || namedPipe(s.name) {
 		return err
 	}
 	f, err := capture.OpenFile(s.name)

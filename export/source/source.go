@@ -248,8 +248,8 @@ func over(ctx context.Context, err error) error {
 
 // readable says whether a file can be opened.
 func readable(name string) error {
-	if st, err := os.Stat(name); err == nil && st.Mode()&os.ModeNamedPipe != 0 {
-		return nil // its writer would lose what it wrote to a first reader
+	if namedPipe(name) {
+		return nil
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -261,6 +261,13 @@ func readable(name string) error {
 		return fmt.Errorf("%s: is a directory; name a file", name)
 	}
 	return err
+}
+
+// namedPipe: such a file is opened once; its writer would lose what it wrote
+// to a first reader.
+func namedPipe(name string) bool {
+	st, err := os.Stat(name)
+	return err == nil && st.Mode()&os.ModeNamedPipe != 0
 }
 
 // hint adds to an error of the file system what may help.
