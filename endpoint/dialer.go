@@ -13,13 +13,11 @@ import (
 	"ipfixsuite/transport/udp"
 )
 
-// triesPatience is how long an address may take to answer while there is
-// another to try.
-const triesPatience = 5 * time.Second
-
 // Dialer makes a dialer for an endpoint. A name is resolved anew for each
-// session, and its addresses are tried one after the other, that of the last
-// success first.
+// session, and its addresses are tried in turn, each a little after the one
+// before: that of the last success first, then IPv6 and IPv4 by turns (RFC
+// 8305). It has a method Moved(ctx, remote), which tells when a session's
+// address is no longer one of the name's.
 func Dialer(e transport.Endpoint, cfg Config) (transport.Dialer, error) {
 	if err := cfg.check(e); err != nil {
 		return nil, err
@@ -51,22 +49,39 @@ func (d *dialer) Dial(ctx context.Context) (transport.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, dialers := d.prepare(addrs)
-	var errs []error
-	for i, addr := range addrs {
-		s, err := try(ctx, dialers[i], len(addrs)-i)
-		if err == nil {
-			d.mu.Lock()
-			d.last = addr
-			d.mu.Unlock()
-			return s, nil
+	addrs, dialers, known := d.prepare(addrs)
+	delay := func(i int) time.Duration {
+		if i == 0 && known {
+			return knownDelay
 		}
-		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
+		return attemptDelay
 	}
-	return nil, fmt.Errorf("%v: %w", d.endpoint, join(errs))
+	s, i, errs := race(ctx, len(addrs), delay, func(ctx context.Context, i int) (transport.Session, error) {
+		return dialers[i].Dial(ctx)
+	})
+	if s == nil {
+		return nil, fmt.Errorf("%v: %w", d.endpoint, join(errs))
+	}
+	d.mu.Lock()
+	d.last = addrs[i]
+	d.mu.Unlock()
+	return s, nil
+}
+
+// Moved resolves the name again and reports whether remote, which this dialer
+// dialled last, is no longer among its addresses.
+func (d *dialer) Moved(ctx context.Context, remote netip.AddrPort) (bool, error) {
+	d.mu.Lock()
+	mine := d.last == remote
+	d.mu.Unlock()
+	if _, literal := d.endpoint.AddrPort(); literal || !mine {
+		return false, nil
+	}
+	addrs, err := d.cfg.resolve(ctx, d.endpoint)
+	if err != nil {
+		return false, err
+	}
+	return !slices.Contains(addrs, remote), nil
 }
 
 // Forget makes the next sessions full handshakes, where the transport would
@@ -82,23 +97,28 @@ func (d *dialer) Forget() {
 }
 
 // prepare orders the addresses and finds their dialers; those of addresses
-// that the name no longer has are forgotten.
-func (d *dialer) prepare(addrs []netip.AddrPort) ([]netip.AddrPort, []transport.Dialer) {
+// that the name no longer has are forgotten. known: the first is that of the
+// last success.
+func (d *dialer) prepare(addrs []netip.AddrPort) (ordered []netip.AddrPort, dialers []transport.Dialer, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if i := slices.Index(addrs, d.last); i > 0 {
-		addrs = append([]netip.AddrPort{d.last}, slices.Delete(addrs, i, i+1)...)
+	if !d.endpoint.Loopback() { // its order is that of resolve
+		addrs = interleave(addrs)
 	}
-	known := d.byAddr
+	at := slices.Index(addrs, d.last)
+	if at > 0 {
+		addrs = append([]netip.AddrPort{d.last}, slices.Delete(addrs, at, at+1)...)
+	}
+	before := d.byAddr
 	d.byAddr = make(map[netip.AddrPort]transport.Dialer, len(addrs))
-	dialers := make([]transport.Dialer, len(addrs))
+	dialers = make([]transport.Dialer, len(addrs))
 	for i, addr := range addrs {
-		if dialers[i] = known[addr]; dialers[i] == nil {
+		if dialers[i] = before[addr]; dialers[i] == nil {
 			dialers[i] = d.to(addr)
 		}
 		d.byAddr[addr] = dialers[i]
 	}
-	return addrs, dialers
+	return addrs, dialers, at >= 0
 }
 
 // to is the switch of this package for dialers.
@@ -119,18 +139,4 @@ func (d *dialer) to(addr netip.AddrPort) transport.Dialer {
 	default: // check has seen to it
 		return &udp.Dialer{Remote: addr, Config: cfg}
 	}
-}
-
-// try dials one of several addresses and leaves time for the others.
-func try(ctx context.Context, d transport.Dialer, left int) (transport.Session, error) {
-	if left > 1 {
-		patience := triesPatience
-		if deadline, ok := ctx.Deadline(); ok {
-			patience = min(patience, time.Until(deadline)/time.Duration(left))
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
-		defer cancel()
-	}
-	return d.Dial(ctx)
 }

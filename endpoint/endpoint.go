@@ -2,7 +2,8 @@
 // that serves it, for both programs: names are resolved here, plain transports
 // are held to the loopback, and what a build does not have is said so.
 //
-// It starts no goroutine; those of the transports are theirs.
+// The goroutines it starts are those of dials to several addresses at a time,
+// and end with these; those of the transports are theirs.
 package endpoint
 
 import (
