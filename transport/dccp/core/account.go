@@ -1,0 +1,122 @@
+package core
+
+import "ipfixsuite/transport/dccp/wire"
+
+// overtaken is how many later packets must have come before a missing one is
+// taken for lost: the CCIDs' NUMDUPACK.
+const overtaken = 3
+
+// accountFor reads what an acknowledgement says of our packets: first whose
+// data was dropped, then which arrived. A packet's fate is decided once.
+func (c *Conn) accountFor(p *wire.Packet) {
+	o := &c.received
+	// A vector that reaches back before our first packet is not to be believed
+	// (RFC 4340, Section 11.4, SHOULD).
+	if o.vector != nil && !c.issWrapped && int64(wire.AckVectorLen(o.vector)) > p.Ack.Sub(c.iss)+1 {
+		c.stats.VectorsInvalid++
+		o.vector, o.dropped = nil, nil
+	}
+	if o.dropped != nil {
+		c.markDropped(p.Ack, o.dropped)
+	}
+	// The number itself acknowledges its packet (Section 7.4), with or without
+	// a vector; a vector that says otherwise is wrong.
+	c.arrived(p.Ack, p.Ack)
+	came := 0
+	runs := wire.NewAckRuns(p.Ack)
+	for runs.Feed(o.vector); runs.Next(); {
+		switch runs.Run.State {
+		case wire.AckReceived, wire.AckECNMark:
+			c.arrived(runs.Run.First(), runs.Run.Last)
+			came += runs.Run.Len
+		case wire.AckMissing:
+			if came >= overtaken {
+				c.missing(runs.Run.First(), runs.Run.Last, p.Ack)
+			}
+		}
+	}
+	c.out.settle()
+}
+
+// markDropped notes Drop Codes; the vector has to say first that the packets
+// were received.
+func (c *Conn) markDropped(ack wire.Seq, blocks []byte) {
+	runs := wire.NewDropRuns(ack)
+	for runs.Feed(blocks); runs.Next(); {
+		r := runs.Run
+		if r.Code == wire.NotDropped || r.Code == wire.DropDeliveredCorrupt {
+			continue
+		}
+		if r.Code == wire.DropNotListening && !c.deaf {
+			c.deaf = true
+			c.events.push(Event{Kind: EventNotListening})
+		}
+		first, last, ok := c.out.clip(r.First(), r.Last)
+		for s := first; ok && !last.Less(s); s = s.Add(1) {
+			if e := c.out.at(s); e.bits&sentDecided == 0 {
+				e.bits |= sentDropped | uint64(r.Code)<<sentCode
+			}
+		}
+	}
+}
+
+// arrived decides packets that the peer has received.
+func (c *Conn) arrived(first, last wire.Seq) {
+	first, last, ok := c.out.clip(first, last)
+	for s := first; ok && !last.Less(s); s = s.Add(1) {
+		e := c.out.at(s)
+		if e.bits&sentDecided != 0 {
+			continue
+		}
+		e.bits |= sentDecided
+		if e.bits&sentAcks != 0 {
+			c.in.acknowledged(wire.Seq(e.bits & ackMask))
+		}
+		switch {
+		case e.bits&sentMessage == 0:
+		case e.bits&sentDropped != 0:
+			c.lost(e, wire.DropCode(e.bits>>sentCode&7))
+		default:
+			c.out.messages--
+			c.stats.Delivered++
+			c.events.push(Event{Kind: EventDelivered, Message: e.id})
+		}
+	}
+}
+
+// missing decides packets that were overtaken.
+func (c *Conn) missing(first, last, ack wire.Seq) {
+	first, last, ok := c.out.clip(first, last)
+	for s := first; ok && !last.Less(s); s = s.Add(1) {
+		e := c.out.at(s)
+		if s == ack || e.bits&sentDecided != 0 {
+			continue
+		}
+		e.bits |= sentDecided
+		if e.bits&sentMessage != 0 {
+			c.lost(e, wire.NotDropped)
+		}
+	}
+}
+
+func (c *Conn) lost(e *sentPacket, code wire.DropCode) {
+	c.out.messages--
+	c.stats.Lost++
+	c.events.push(Event{Kind: EventLost, Message: e.id, Drop: code})
+}
+
+// unconfirmed tells of a message about which nothing will be known.
+func (c *Conn) unconfirmed(e *sentPacket) {
+	c.stats.Unconfirmed++
+	c.events.push(Event{Kind: EventUnconfirmed, Message: e.id})
+}
+
+// forgetOutstanding ends the account.
+func (c *Conn) forgetOutstanding() {
+	for i := range int64(c.out.n) {
+		if e := c.out.at(c.out.base.Add(i)); e.bits&(sentMessage|sentDecided) == sentMessage {
+			c.unconfirmed(e)
+		}
+	}
+	c.out = outstanding{}
+}
