@@ -36,6 +36,7 @@ var may = map[string][]string{
 	"transport/dccp":           {"transport", "transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/core", "transport/dccp/ccid2", "transport/dccp/ccid3", "transport/dccp/carrier"},
 	"transport/dccp/ccid2":     {"transport/dccp/wire", "transport/dccp/ccid"},
 	"transport/dccp/ccid3":     {"transport/dccp/wire", "transport/dccp/ccid"},
+	"transport/dccp/ccidtest":  {"transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/sim"},
 	"endpoint":                 {"transport", "transport/credentials", "transport/udp", "transport/dtls"},
 	"pki":                      {},
 	"capture":                  {},
@@ -58,7 +59,8 @@ var may = map[string][]string{
 
 // pure packages are driven step by step: no socket, no goroutine, no clock.
 var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record", "rotation",
-	"transport/sctp/wire", "transport/sctp/shim", "transport/dccp/sim", "transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/core", "transport/dccp/ccid2", "transport/dccp/ccid3"}
+	"transport/sctp/wire", "transport/sctp/shim", "transport/dccp/sim", "transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/core", "transport/dccp/ccid2", "transport/dccp/ccid3",
+	"transport/dccp/ccidtest"}
 
 func TestImportDirections(t *testing.T) {
 	const module = "ipfixsuite/"
