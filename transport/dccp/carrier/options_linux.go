@@ -111,8 +111,9 @@ func probeMTU(peer netip.Addr) int {
 	return socketMTU(fd, !peer.Unmap().Is4())
 }
 
-// probeSource is the address that packets for peer leave from.
-func probeSource(peer netip.Addr) (netip.Addr, error) {
+// Source is the address that packets for a peer leave from, if it is not said;
+// invalid if this system does not tell.
+func Source(peer netip.Addr) (netip.Addr, error) {
 	fd, err := connected(peer, unix.SOCK_DGRAM, 0, 9)
 	if err != nil {
 		return netip.Addr{}, err

@@ -20,6 +20,10 @@ func pathMTU(_ netip.Addr, limit int) int {
 	return minMTU
 }
 
+// Source is the address that packets for a peer leave from, if it is not said;
+// invalid if this system does not tell.
+func Source(netip.Addr) (netip.Addr, error) { return netip.Addr{}, nil }
+
 // Raw needs Linux.
 type Raw struct{ transport.DatagramConn }
 

@@ -351,4 +351,3 @@ func TestPacketsCostNoAllocation(t *testing.T) {
 		}
 	}
 }
-

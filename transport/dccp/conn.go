@@ -1,0 +1,420 @@
+package dccp
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ipfixsuite/transport"
+	"ipfixsuite/transport/dccp/core"
+	"ipfixsuite/transport/dccp/wire"
+)
+
+// ErrTooLarge says that a message exceeds the MPS in force. Nothing was
+// queued.
+var ErrTooLarge = core.ErrTooLarge
+
+// ResetError is how a connection ended: the code of the Reset that was sent
+// or received.
+type ResetError = core.ResetError
+
+// Stats are a connection's counts.
+type Stats = core.Stats
+
+// Conn is a connection. One Write is one message and one packet; one Read
+// returns one message. It implements net.Conn. Its methods may be called from
+// several goroutines.
+type Conn struct {
+	e             *Endpoint
+	key           core.Tuple
+	peer          netip.AddrPort // where packets go to
+	from          netip.Addr     // where they leave from; invalid: there is one address only
+	local, remote Addr
+	service       ServiceCode
+	receive       func(*Conn, []byte)
+	linger        time.Duration
+	port          *port     // that accepted it
+	accept        *Listener // who is to hear of it when it opens
+
+	// readable and writable hold one token when a waiting Read or Write
+	// should look again.
+	readable, writable chan struct{}
+	opened, done       chan struct{} // closed
+	reads, writes      deadline
+
+	mu          sync.Mutex
+	m           *core.Conn
+	timer       *time.Timer
+	timerAt     time.Time // when timer fires; zero: never
+	in          inbox
+	fates       fates
+	next        uint64        // the last message that the queue took
+	sent        uint64        // messages up to here went, or never will
+	told        uint64        // what of it those who wait for moved know
+	moved       chan struct{} // closed when told grows; nil: nobody waits
+	mtuAt       time.Time     // when to ask for the path's MTU again
+	established bool
+	closing     bool // Close was called here
+	ended       bool // done is closed
+	retired     bool // the endpoint has forgotten it
+	err         error
+}
+
+// mtuMemory is how long the carrier's word on the path's MTU is trusted.
+const mtuMemory = 10 * time.Second
+
+func newConn(e *Endpoint, key core.Tuple, service ServiceCode, cfg *Config) *Conn {
+	c := &Conn{
+		e: e, key: key, peer: key.Remote, service: service, receive: cfg.Receive, linger: cfg.linger(),
+		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
+		opened: make(chan struct{}), done: make(chan struct{}),
+	}
+	c.remote = Addr{IP: key.Remote.Addr(), Port: key.RemotePort, UDP: key.Remote.Port()}
+	c.local = Addr{IP: key.Local.Addr(), Port: key.LocalPort, UDP: key.Local.Port()}
+	if e.wild {
+		c.from = key.Local.Addr()
+	}
+	c.in.limit = cfg.ReceiveBuffer
+	if c.in.limit <= 0 {
+		c.in.limit = defaultReceiveBuffer
+	}
+	c.fates.on = cfg.Track
+	return c
+}
+
+// start begins to drive the machine; c.mu is held.
+func (c *Conn) start(now time.Time, m *core.Conn) {
+	c.m = m
+	c.mtuAt = now.Add(mtuMemory)
+	c.timer = time.AfterFunc(time.Hour, c.tick)
+	c.timer.Stop()
+}
+
+// An outbox gathers packets for one system call.
+type outbox struct {
+	batch []transport.Datagram
+	arena []byte
+}
+
+// outboxSize bounds a batch.
+const outboxSize = 64
+
+var outboxes = sync.Pool{New: func() any { return new(outbox) }}
+
+func (o *outbox) reset() {
+	clear(o.batch)
+	o.batch, o.arena = o.batch[:0], o.arena[:0]
+}
+
+// collect takes what the machine has to send, as far as o holds it; c.mu is
+// held.
+func (c *Conn) collect(now time.Time, o *outbox) (more bool) {
+	for len(o.batch) < outboxSize {
+		from := len(o.arena)
+		var ok bool
+		if o.arena, _, ok = c.m.AppendPacket(now, o.arena); !ok {
+			return false
+		}
+		o.batch = append(o.batch, transport.Datagram{
+			Peer: c.peer, Local: c.from, Data: o.arena[from:len(o.arena):len(o.arena)],
+		})
+	}
+	return true
+}
+
+// flush sends everything that may go now, takes up what the machine tells and
+// sets the timer; c.mu is held.
+func (c *Conn) flush(now time.Time, o *outbox) {
+	for more := true; more; {
+		more = c.collect(now, o)
+		c.transmit(now, o)
+		c.events(now)
+	}
+	if now.After(c.mtuAt) {
+		c.askMTU(now)
+	}
+	c.arm()
+	if s := c.m.State(); s == core.StateClosed || s == core.StateTimeWait && c.e.alone {
+		// A socket of the connection's own needs no TIMEWAIT: its port will
+		// not meet the same peer port soon again, and keeping the socket open
+		// for minutes costs more than the Reset that a late packet gets.
+		c.retire()
+	}
+}
+
+// drive is flush with an outbox of its own.
+func (c *Conn) drive(now time.Time) {
+	o := outboxes.Get().(*outbox)
+	c.flush(now, o)
+	o.reset()
+	outboxes.Put(o)
+}
+
+// transmit hands packets to the carrier. What it refuses is lost, as it might
+// be on the network.
+func (c *Conn) transmit(now time.Time, o *outbox) {
+	for batch := o.batch; len(batch) > 0; {
+		n, err := c.e.io.WriteBatch(batch)
+		batch = batch[n:]
+		switch {
+		case err == nil:
+		case errors.Is(err, transport.ErrTooLarge):
+			c.askMTU(now)
+			batch = batch[1:]
+		case errors.Is(err, net.ErrClosed):
+			batch = nil
+		default:
+			c.e.refused.Add(1)
+			batch = batch[1:]
+		}
+	}
+	o.reset()
+	if c.told != c.sent {
+		c.told = c.sent
+		if c.moved != nil {
+			close(c.moved)
+			c.moved = nil
+		}
+	}
+}
+
+// askMTU asks the carrier what the path takes.
+func (c *Conn) askMTU(now time.Time) {
+	c.mtuAt = now.Add(mtuMemory)
+	c.m.SetMTU(now, c.e.io.MaxDatagram(c.peer))
+}
+
+// events takes up what the machine tells; c.mu is held, but not while Receive
+// runs.
+func (c *Conn) events(now time.Time) {
+	for {
+		e, ok := c.m.Event()
+		if !ok {
+			break
+		}
+		switch e.Kind {
+		case core.EventData:
+			c.deliver(e.Data)
+		case core.EventTransmitted:
+			c.sent = max(c.sent, e.Message)
+		case core.EventDelivered:
+			c.fates.add(e.Message, true)
+		case core.EventLost:
+			c.fates.add(e.Message, false)
+		case core.EventDropped:
+			c.sent = max(c.sent, e.Message)
+			c.fates.add(e.Message, false)
+		case core.EventWritable:
+			signal(c.writable)
+		case core.EventOpened:
+			c.establish()
+		case core.EventClosed:
+			c.end(c.reason())
+		}
+	}
+	// A client may send from PARTOPEN on.
+	if s := c.m.State(); s == core.StatePartOpen {
+		c.establish()
+	}
+	_ = now
+}
+
+func (c *Conn) establish() {
+	if c.established {
+		return
+	}
+	c.established = true
+	close(c.opened)
+	if c.accept != nil {
+		c.port.settled(c.key)
+		c.accept.offer(c)
+	}
+}
+
+// deliver hands a message over, or keeps it for Read.
+func (c *Conn) deliver(msg []byte) {
+	if c.receive != nil {
+		c.mu.Unlock()
+		c.receive(c, msg)
+		c.mu.Lock()
+		return
+	}
+	if c.closing {
+		c.m.Refuse(wire.DropNotListening)
+		return
+	}
+	if !c.in.push(msg) {
+		c.m.Refuse(wire.DropReceiveBuffer)
+		return
+	}
+	signal(c.readable)
+}
+
+func signal(token chan struct{}) {
+	select {
+	case token <- struct{}{}:
+	default:
+	}
+}
+
+// reason is why the machine has ended.
+func (c *Conn) reason() error {
+	err := c.m.Err()
+	switch {
+	case c.closing:
+		return net.ErrClosed
+	case err == nil:
+		return net.ErrClosed
+	case err.Clean():
+		return nil
+	}
+	return err
+}
+
+// end tells everybody that the connection is over; err is nil when the peer
+// closed it in order. c.mu is held.
+func (c *Conn) end(err error) {
+	if c.ended {
+		return
+	}
+	c.ended, c.err = true, err
+	close(c.done)
+	if c.accept != nil && !c.established {
+		c.port.settled(c.key)
+	}
+	if c.moved != nil {
+		close(c.moved)
+		c.moved = nil
+	}
+}
+
+// retire lets the endpoint forget the connection; c.mu is held.
+func (c *Conn) retire() {
+	if c.retired {
+		return
+	}
+	c.retired = true
+	c.timer.Stop()
+	c.end(c.reason())
+	c.e.forget(c)
+}
+
+// arm sets the timer. One that fires too soon does no harm.
+func (c *Conn) arm() {
+	next := c.m.NextTimer()
+	switch {
+	case next.IsZero():
+		if !c.timerAt.IsZero() {
+			c.timer.Stop()
+			c.timerAt = time.Time{}
+		}
+	case c.timerAt.IsZero() || next.Before(c.timerAt):
+		c.timerAt = next
+		c.timer.Reset(max(time.Until(next), 0))
+	}
+}
+
+// tick is the timer's function.
+func (c *Conn) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retired {
+		return
+	}
+	now := time.Now()
+	c.timerAt = time.Time{}
+	c.m.HandleTimer(now)
+	c.drive(now)
+}
+
+// Close closes the connection in order: it waits until what is queued went and
+// the peer has answered, at most for Config.Linger; then it goes on by itself.
+// Read and Write return net.ErrClosed from now on.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	first := !c.closing
+	c.closing = true
+	if first && !c.retired {
+		now := time.Now()
+		c.m.Close(now)
+		c.drive(now)
+	}
+	c.mu.Unlock()
+	signal(c.readable)
+	signal(c.writable)
+	if !first || c.linger == 0 {
+		return nil
+	}
+	t := time.NewTimer(c.linger)
+	defer t.Stop()
+	select {
+	case <-c.done:
+	case <-t.C:
+	}
+	return nil
+}
+
+// Abort ends the connection at once, with a Reset of code "Aborted"; what is
+// queued is dropped.
+func (c *Conn) Abort() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retired {
+		return nil
+	}
+	c.closing = true
+	now := time.Now()
+	c.m.Abort(now, wire.ResetAborted)
+	c.drive(now)
+	signal(c.readable)
+	signal(c.writable)
+	return nil
+}
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err tells why the connection has ended: nil while it lives and when the peer
+// closed it in order, net.ErrClosed after Close, else a *ResetError or what
+// became of the socket.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// MPS is the largest message in octets that goes now. It changes with the
+// path's MTU.
+func (c *Conn) MPS() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.m.MPS(), 0)
+}
+
+// ServiceCode is what the connection was made for.
+func (c *Conn) ServiceCode() ServiceCode { return c.service }
+
+// Stats are the counts so far.
+func (c *Conn) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.m.Stats()
+}
+
+// Fates appends to dst what was learnt about messages since the call before;
+// they are counted from 1 in the order in which Write took them. Only with
+// Config.Track. A message without a fate when Done is closed may or may not
+// have arrived.
+func (c *Conn) Fates(dst []transport.Fate) []transport.Fate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fates.take(dst)
+}
+
+// LocalAddr implements net.Conn; it is an Addr.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr implements net.Conn; it is an Addr.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }

@@ -1,0 +1,314 @@
+package dccp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ipfixsuite/transport"
+	"ipfixsuite/transport/dccp/carrier"
+	"ipfixsuite/transport/dccp/core"
+	"ipfixsuite/transport/dccp/wire"
+)
+
+// Endpoint runs connections of both roles over one socket: any number of
+// Listeners, on several DCCP ports, and of dialled connections. Dial and
+// Listen of this package make one for themselves.
+type Endpoint struct {
+	io     transport.DatagramConn
+	local  Addr // without a port
+	cfg    Config
+	secret core.Secret
+
+	wg sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[core.Tuple]*Conn
+	ports  map[uint16]*port // listened on
+	stray  *port            // answers for the others
+	closed bool
+	// wild: the socket serves several of the host's addresses.
+	wild bool
+	// alone: made for one Conn or Listener, the endpoint ends with the last.
+	alone bool
+	err   error
+
+	malformed, refused atomic.Uint64
+	packets, octets    atomic.Uint64
+}
+
+// EndpointStats are an endpoint's counts.
+type EndpointStats struct {
+	PacketsReceived, BytesReceived uint64
+	Malformed                      uint64                   // no DCCP packet
+	Checksum                       uint64                   // not as it was sent (native only)
+	SocketDrops                    uint64                   // by the kernel, for want of room
+	Unreachable                    uint64                   // hints that a peer cannot be reached
+	SendRefused                    uint64                   // packets that the system did not take
+	Conns                          int                      // alive, or in TIMEWAIT
+	Listeners                      map[uint16]ListenerStats // by DCCP port
+	Stray                          ListenerStats            // other packets
+}
+
+// NewEndpoint opens a socket for many peers at a local address. With UDP, its
+// port is addr.UDP, and 0 would stand for IP protocol 33: UDPAny for a port of
+// the system's choice. addr.Port means nothing here.
+func NewEndpoint(addr Addr, cfg Config) (*Endpoint, error) {
+	if addr.UDP == 0 {
+		return listenRaw(addr.IP, cfg, false)
+	}
+	return listenUDP(netip.AddrPortFrom(addr.IP, addr.UDP), cfg, false)
+}
+
+// NewUDPEndpoint is NewEndpoint with UDP on a port of the system's choice.
+func NewUDPEndpoint(ip netip.Addr, cfg Config) (*Endpoint, error) {
+	return listenUDP(netip.AddrPortFrom(ip, 0), cfg, false)
+}
+
+func listenUDP(at netip.AddrPort, cfg Config, alone bool) (*Endpoint, error) {
+	c, err := carrier.ListenUDP(at, cfg.Socket)
+	if err != nil {
+		return nil, err
+	}
+	return newEndpoint(c, Addr{IP: c.LocalAddr().Addr(), UDP: c.LocalAddr().Port()}, cfg, alone)
+}
+
+// newEndpoint takes the carrier over. Its goroutine is ended by Close.
+func newEndpoint(c transport.DatagramConn, local Addr, cfg Config, alone bool) (*Endpoint, error) {
+	e := &Endpoint{
+		io: c, local: local, cfg: cfg, alone: alone,
+		conns: make(map[core.Tuple]*Conn), ports: make(map[uint16]*port),
+		wild: !local.IP.IsValid() || local.IP.IsUnspecified(),
+	}
+	random(e.secret[:])
+	var err error
+	if e.stray, err = newPort(e, 0); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	e.wg.Go(e.read)
+	return e, nil
+}
+
+// readSize is how many packets are asked of the socket at once.
+const readSize = 64
+
+// read is the goroutine that owns the socket's receiving side.
+func (e *Endpoint) read() {
+	dst := make([]transport.Datagram, readSize)
+	r := reader{e: e}
+	for {
+		n, err := e.io.ReadBatch(context.Background(), dst)
+		if err != nil {
+			e.fail(err)
+			return
+		}
+		r.batch(time.Now(), dst[:n])
+	}
+}
+
+// reader hands packets out, those in a row for one connection under one lock
+// and with one system call for what they elicit.
+type reader struct {
+	e      *Endpoint
+	packet wire.Packet
+	conn   *Conn // locked, with packets in out
+	out    outbox
+}
+
+func (r *reader) batch(now time.Time, batch []transport.Datagram) {
+	octets := 0
+	for i := range batch {
+		d := &batch[i]
+		octets += len(d.Data)
+		if r.packet.Parse(d.Data) != nil {
+			r.e.malformed.Add(1)
+			continue
+		}
+		r.handle(now, d)
+	}
+	r.release(now)
+	r.e.packets.Add(uint64(len(batch)))
+	r.e.octets.Add(uint64(octets))
+}
+
+func (r *reader) handle(now time.Time, d *transport.Datagram) {
+	key := core.Tuple{
+		Local: netip.AddrPortFrom(r.e.local.IP, r.e.local.UDP), Remote: d.Peer,
+		LocalPort: r.packet.DstPort, RemotePort: r.packet.SrcPort,
+	}
+	if r.e.wild {
+		key.Local = netip.AddrPortFrom(d.Local, r.e.local.UDP)
+	}
+	if r.conn == nil || r.conn.key != key || r.conn.retired {
+		r.release(now)
+		if r.conn = r.e.find(key); r.conn == nil {
+			r.e.listening(key.LocalPort).handle(now, key, d, &r.packet)
+			return
+		}
+		r.conn.mu.Lock()
+		if r.conn.retired {
+			r.conn.mu.Unlock()
+			r.conn = nil
+			r.e.listening(key.LocalPort).handle(now, key, d, &r.packet)
+			return
+		}
+	}
+	c := r.conn
+	c.m.HandlePacket(now, &r.packet)
+	c.events(now)
+	// Each packet's answers are made when it comes, so that acknowledgements
+	// say what they would have said without batches; they leave together.
+	if !c.retired && c.collect(now, &r.out) {
+		c.transmit(now, &r.out)
+	}
+}
+
+// release lets go of the connection in hand.
+func (r *reader) release(now time.Time) {
+	if r.conn == nil {
+		return
+	}
+	if !r.conn.retired {
+		r.conn.flush(now, &r.out)
+	}
+	r.out.reset()
+	r.conn.mu.Unlock()
+	r.conn = nil
+}
+
+func (e *Endpoint) find(key core.Tuple) *Conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conns[key]
+}
+
+// listening is who answers for a DCCP port.
+func (e *Endpoint) listening(n uint16) *port {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.ports[n]; p != nil {
+		return p
+	}
+	return e.stray
+}
+
+// source is the address that packets for a peer leave from, where there is a
+// choice.
+func (e *Endpoint) source(peer netip.Addr) (netip.Addr, error) {
+	if !e.wild {
+		return e.local.IP, nil
+	}
+	return carrier.Source(peer)
+}
+
+// add makes a connection known, unless its place is taken.
+func (e *Endpoint) add(c *Conn) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return net.ErrClosed
+	}
+	if e.conns[c.key] != nil {
+		return errPortInUse
+	}
+	e.conns[c.key] = c
+	return nil
+}
+
+var errPortInUse = errors.New("dccp port in use")
+
+// forget drops a connection that has ended.
+func (e *Endpoint) forget(c *Conn) {
+	e.mu.Lock()
+	if e.conns[c.key] == c {
+		delete(e.conns, c.key)
+	}
+	e.mu.Unlock()
+	e.leave()
+}
+
+// leave ends an endpoint that was made for what has gone now.
+func (e *Endpoint) leave() {
+	e.mu.Lock()
+	last := e.alone && !e.closed && len(e.conns) == 0 && len(e.ports) == 0
+	if last {
+		e.closed = true
+	}
+	e.mu.Unlock()
+	if last {
+		_ = e.io.Close()
+	}
+}
+
+// fail ends everything after the socket has failed, or was closed.
+func (e *Endpoint) fail(err error) {
+	e.mu.Lock()
+	e.closed = true
+	if e.err == nil {
+		e.err = err
+	}
+	conns := make([]*Conn, 0, len(e.conns))
+	for _, c := range e.conns {
+		conns = append(conns, c)
+	}
+	ports := e.ports
+	e.ports = make(map[uint16]*port)
+	e.mu.Unlock()
+	_ = e.io.Close()
+	for _, p := range ports {
+		p.fail(err)
+	}
+	for _, c := range conns {
+		c.mu.Lock()
+		if !c.retired {
+			c.end(err)
+			c.retire()
+		}
+		c.mu.Unlock()
+	}
+}
+
+// Close resets every connection and closes the socket.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	conns := make([]*Conn, 0, len(e.conns))
+	for _, c := range e.conns {
+		conns = append(conns, c)
+	}
+	e.closed = true
+	e.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Abort()
+	}
+	err := e.io.Close()
+	e.wg.Wait()
+	return err
+}
+
+// LocalAddr is the socket's address; its DCCP port is 0.
+func (e *Endpoint) LocalAddr() Addr { return e.local }
+
+// Stats are the counts so far.
+func (e *Endpoint) Stats() EndpointStats {
+	s := EndpointStats{
+		PacketsReceived: e.packets.Load(), BytesReceived: e.octets.Load(), Malformed: e.malformed.Load(),
+		SendRefused: e.refused.Load(), SocketDrops: e.io.SocketDrops(), Unreachable: e.io.Unreachable(),
+	}
+	if r, ok := e.io.(interface{ Stats() carrier.Stats }); ok {
+		k := r.Stats()
+		s.Checksum, s.Malformed = k.Checksum, s.Malformed+k.Short
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s.Conns = len(e.conns)
+	s.Listeners = make(map[uint16]ListenerStats, len(e.ports))
+	for n, p := range e.ports {
+		s.Listeners[n] = p.stats()
+	}
+	s.Stray = e.stray.stats()
+	return s
+}
