@@ -139,7 +139,6 @@ type Process struct {
 	grown  chan struct{} // closed and replaced with each line
 	closed bool
 	exited chan struct{}
-	err    error
 }
 
 // Start starts a program; it is killed at the end of the test if it still
@@ -178,7 +177,7 @@ func StartTo(t testing.TB, stdout, program string, args ...string) *Process {
 	w.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { p.read(r) })
-	wg.Go(func() { p.err = p.Cmd.Wait(); close(p.exited) })
+	wg.Go(func() { _ = p.Cmd.Wait(); close(p.exited) }) // Exit tells
 	t.Cleanup(func() {
 		_ = p.Cmd.Process.Kill()
 		wg.Wait()
@@ -213,6 +212,13 @@ func (p *Process) Input(s string) {
 		p.t.Fatalf("%s: %v", p.name, err)
 	}
 }
+
+// Write writes to the program's standard input; unlike Input it may fail, and
+// be called from any goroutine.
+func (p *Process) Write(b []byte) (int, error) { return p.stdin.Write(b) }
+
+// EndInput closes the program's standard input.
+func (p *Process) EndInput() { _ = p.stdin.Close() }
 
 // Lines returns what the program printed so far.
 func (p *Process) Lines() []string {
@@ -263,14 +269,20 @@ func (p *Process) End() {
 // EndWithin is End with another patience.
 func (p *Process) EndWithin(patience time.Duration) {
 	p.t.Helper()
+	if code := p.Exit(patience); code != 0 {
+		p.t.Fatalf("%s: exit code %d", p.name, code)
+	}
+}
+
+// Exit waits for the program's end and returns its exit code, -1 for a signal.
+func (p *Process) Exit(patience time.Duration) int {
+	p.t.Helper()
 	select {
 	case <-p.exited:
-		if p.err != nil {
-			p.t.Fatalf("%s: %v", p.name, p.err)
-		}
 	case <-time.After(patience):
 		p.t.Fatalf("%s did not end in %v", p.name, patience)
 	}
+	return p.Cmd.ProcessState.ExitCode()
 }
 
 // Kill ends the program as an accident would, and waits until it is gone.

@@ -24,13 +24,20 @@ func Numbered(t testing.TB, n int) string {
 	}
 	defer f.Close()
 	w := bufio.NewWriter(f)
+	var line []byte
 	for i := 1; i <= n; i++ {
-		fmt.Fprintf(w, `{"octetDeltaCount":%d,"packetDeltaCount":1,"sourceIPv4Address":"192.0.2.1","destinationIPv4Address":"198.51.100.%d"}`+"\n", i, i%250)
+		line = AppendNumbered(line[:0], i)
+		_, _ = w.Write(line) // Flush tells
 	}
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// AppendNumbered appends the i-th line of Numbered.
+func AppendNumbered(b []byte, i int) []byte {
+	return fmt.Appendf(b, `{"octetDeltaCount":%d,"packetDeltaCount":1,"sourceIPv4Address":"192.0.2.1","destinationIPv4Address":"198.51.100.%d"}`+"\n", i, i%250)
 }
 
 // Tally is how often each number from 1 on is there; at 0 stands nothing.

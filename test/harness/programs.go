@@ -86,11 +86,14 @@ func StartExporter(t testing.TB, args ...string) *Exporter {
 	return e
 }
 
+// SummaryFile is where the exporter writes its counters at its end.
+func (e *Exporter) SummaryFile() string { return e.summary }
+
 // Summary waits for the exporter's end and returns what it counted.
 func (e *Exporter) Summary(patience time.Duration) map[string]float64 {
 	e.t.Helper()
 	e.EndWithin(patience)
-	return ReadSummary(e.t, e.summary)
+	return ReadSummary(e.t, e.SummaryFile())
 }
 
 // ReadSummary reads the numbers of a --summary file.

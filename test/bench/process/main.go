@@ -2,8 +2,9 @@
 // our collector on UDP and DTLS/UDP beside nfcapd, our exporter on a packet
 // capture beside softflowd. What counts is the processor time, user and
 // system, of the process from its start to its end, in the same run, with the
-// same sender at the same pace; ratios are taken round by round. It prints
-// Markdown.
+// same sender at the same pace; ratios are taken round by round. What a new
+// session costs, and a rotation each second, is measured in the same way. It
+// prints Markdown.
 package main
 
 import (
@@ -49,7 +50,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	b := &bench{stdout: stdout, stderr: io.Discard}
 	bin := flags.String("bin", "bin", "where our programs are")
-	groups := flags.String("groups", "collectors,loss,capture", "what to measure")
+	groups := flags.String("groups", "collectors,loss,capture,handshakes,rotation", "what to measure")
 	verbose := flags.Bool("v", false, "tell of each run")
 	flags.StringVar(&b.scratch, "scratch", "/dev/shm", "folder for output, in memory")
 	flags.IntVar(&b.rounds, "rounds", 3, "rounds of each group but loss")
@@ -106,6 +107,8 @@ var all = []group{
 	{"collectors", []string{"nfcapd", "nfdump"}, (*bench).collectors},
 	{"loss", []string{"nfcapd", "nfdump"}, (*bench).loss},
 	{"capture", []string{"softflowd"}, (*bench).capture},
+	{"handshakes", nil, (*bench).handshakes},
+	{"rotation", nil, (*bench).rotation},
 }
 
 func absent(tools []string) (missing []string) {
