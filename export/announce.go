@@ -8,69 +8,46 @@ import (
 	"ipfixsuite/transport"
 )
 
-// announce sends Templates of a domain, all of them or those new to the
-// session, and the options records it has not had: on a new session all.
-func (e *Exporter) announce(ctx context.Context, s *session, d *domain, now time.Time, all bool) error {
+// announce makes the session be told the Templates of a domain, all of them or
+// those new to it, and the options records it has not had: a new session all.
+func (e *Exporter) announce(s *session, d *domain, all bool) {
 	sd := s.domain(d, &e.cfg)
 	e.mu.Lock()
-	version := d.active.Version()
-	var news []*ipfix.Template
-	fresh := false
+	defer e.mu.Unlock()
+	j := job{d: d, all: all}
 	for _, t := range d.active.All() {
 		if sd.ended[t] {
 			continue
 		}
-		if known := sd.told[t.ID] == t; !known || all {
-			news = append(news, t)
-			fresh = fresh || !known
+		old := sd.told[t.ID]
+		if old == t && !all {
+			continue
 		}
-	}
-	records := d.options.ownSince(sd.options)
-	if !sd.primed {
-		records = d.options.all(e.released)
-	}
-	own := d.options.own
-	e.mu.Unlock()
-
-	copies := 1
-	if fresh && !s.props.Reliable {
-		copies = announceCopies
-	}
-	for range copies {
-		if err := e.sendTemplates(ctx, s, d, news); err != nil {
-			return err
+		j.templates = append(j.templates, t)
+		j.fresh = j.fresh || old != t
+		if old != nil && old != t && sd.schedule.Withdraws() {
+			// It was withdrawn on another session, and the id has a new
+			// meaning (RFC 7011, Section 8.1, MUST).
+			j.ended = append(j.ended, old)
 		}
-	}
-	if err := e.sendRecords(ctx, s, d, records); err != nil {
-		return err
-	}
-	for _, t := range news {
 		sd.told[t.ID] = t
 	}
-	sd.version, sd.options, sd.primed = version, own, true
-	if fresh {
-		sd.schedule.Announced(now, s.messages)
-	} else if all {
-		sd.schedule.Sent(now, s.messages)
-	}
-	return nil
-}
-
-// sendTemplates sends messages that hold nothing but Templates.
-func (e *Exporter) sendTemplates(ctx context.Context, s *session, d *domain, list []*ipfix.Template) error {
-	for len(list) > 0 {
-		n, err := e.sendSomeTemplates(ctx, s, d, list)
-		if err != nil {
-			return err
+	if j.fresh && !s.props.Reliable {
+		for range announceCopies - 1 {
+			s.jobs = append(s.jobs, job{d: d, templates: j.templates})
 		}
-		list = list[n:]
 	}
-	return nil
+	j.records = d.options.ownSince(sd.options)
+	if !sd.primed {
+		j.records = d.options.all(e.released)
+	}
+	s.jobs = append(s.jobs, j)
+	sd.version, sd.options, sd.primed = d.active.Version(), d.options.own, true
 }
 
-// sendSomeTemplates sends one message of them and returns how many it is
-// about.
-func (e *Exporter) sendSomeTemplates(ctx context.Context, s *session, d *domain, list []*ipfix.Template) (n int, err error) {
+// sendTemplates sends one message of nothing but Templates and returns how many
+// it is about.
+func (e *Exporter) sendTemplates(ctx context.Context, s *session, d *domain, list []*ipfix.Template) (n int, err error) {
 	l := &e.loop
 	size := e.limit(s)
 	l.builder.Reset(l.buf[:0], size)
@@ -92,20 +69,9 @@ func (e *Exporter) sendSomeTemplates(ctx context.Context, s *session, d *domain,
 	return n, nil
 }
 
-// sendRecords sends options records apart from the queue.
-func (e *Exporter) sendRecords(ctx context.Context, s *session, d *domain, list []optionsRecord) error {
-	for len(list) > 0 {
-		n, err := e.sendSomeRecords(ctx, s, d, list)
-		if err != nil {
-			return err
-		}
-		list = list[n:]
-	}
-	return nil
-}
-
-// sendSomeRecords sends one message of them and returns how many it is about.
-func (e *Exporter) sendSomeRecords(ctx context.Context, s *session, d *domain, list []optionsRecord) (n int, err error) {
+// sendRecords sends one message of options records and returns how many it is
+// about.
+func (e *Exporter) sendRecords(ctx context.Context, s *session, d *domain, list []optionsRecord) (n int, err error) {
 	l := &e.loop
 	l.builder.Reset(l.buf[:0], e.limit(s))
 	for n < len(list) && l.builder.AddRecord(list[n].t.Template, list[n].data) {
@@ -138,15 +104,25 @@ func (e *Exporter) sendWithdrawal(ctx context.Context, s *session, d *domain, t 
 		return nil
 	}
 	if sd.schedule.Withdraws() {
-		l := &e.loop
-		l.builder.Reset(l.buf[:0], e.limit(s))
-		l.builder.AddWithdrawal(t.ID, t.Scope > 0)
-		if err := e.sendBuilt(ctx, s, d, 0); err != nil {
+		if _, err := e.sendWithdrawals(ctx, s, d, []*ipfix.Template{t.Template}); err != nil {
 			return err
 		}
 	}
 	delete(sd.told, t.ID)
 	return nil
+}
+
+// sendWithdrawals sends one message of them and returns how many it is about.
+func (e *Exporter) sendWithdrawals(ctx context.Context, s *session, d *domain, list []*ipfix.Template) (n int, err error) {
+	l := &e.loop
+	l.builder.Reset(l.buf[:0], e.limit(s))
+	for n < len(list) && l.builder.AddWithdrawal(list[n].ID, list[n].Scope > 0) {
+		n++
+	}
+	if err := e.sendBuilt(ctx, s, d, 0); err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // sendBuilt sends the message in the loop's builder, which holds that many
@@ -159,9 +135,6 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 		Sequence:   sd.seq,
 		Domain:     d.id,
 	})
-	if err := e.awaitRoom(ctx, s, len(msg)); err != nil {
-		return err
-	}
 	l.out[0] = transport.Outgoing{Data: msg}
 	var err error
 	for range sendTries {
@@ -185,28 +158,6 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, records
 	e.n.messages++
 	e.n.octets += uint64(len(msg))
 	e.mu.Unlock()
-	return nil
-}
-
-// awaitRoom keeps thousands of Templates from overrunning the collector. The
-// Exporter's own messages may overdraw the window by half, so that the few
-// of every day never wait.
-func (e *Exporter) awaitRoom(ctx context.Context, s *session, size int) error {
-	l := &e.loop
-	for e.cfg.Window > 0 && e.roomOn(s) < size-e.cfg.Window/2 && s.octets > s.confirmed {
-		s.probe(time.Now())
-		select {
-		case r := <-l.probed:
-			e.answered(r)
-			if s.over {
-				return transport.ErrClosed
-			}
-		case <-s.t.Done():
-			return transport.ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 	return nil
 }
 

@@ -40,6 +40,12 @@ const (
 	// hintInterval is the time between two looks at a session's
 	// UnreachableHints.
 	hintInterval = 200 * time.Millisecond
+	// primeLimit bounds the priming and proving of a session whose collector
+	// answers all the while.
+	primeLimit = time.Minute
+	// quickDial is the least time for an attempt to open a session that
+	// nobody else stands in for.
+	quickDial = 3 * time.Second
 	// probeTimeout ends a probe that nobody waits for any more.
 	probeTimeout = time.Minute
 	// sendTries bounds the attempts to send one message on a living session.
@@ -93,7 +99,8 @@ type Config struct {
 	// collector's process lives; 0: 1 s, negative: none.
 	Heartbeat time.Duration
 	// DeadAfter is the time within which the death of the collector is known,
-	// whenever it dies; 0: Heartbeat and 2 s. Before it a second session is
+	// whenever it dies: also right after the handshake, while a new session is
+	// told its Templates; 0: Heartbeat and 2 s. Before it a second session is
 	// tried beside. A session that takes nothing is given up after it, too.
 	DeadAfter time.Duration
 	// Window bounds the octets sent that no probe has confirmed, so that a
@@ -121,7 +128,11 @@ type Config struct {
 	// confirmation of what it carried; then that is sent again; 0: 5 s.
 	DrainTimeout time.Duration
 
-	// DialTimeout bounds one attempt to open a session; 0: 10 s.
+	// DialTimeout bounds one attempt to open a session; 0: 10 s. While there
+	// is none, and the collector has been reached before or there are others,
+	// the first attempt has only DeadAfter (3 s at least), and each that fails
+	// gives the next twice the time: a collector that died in the middle of a
+	// handshake, or before, holds nobody up.
 	DialTimeout time.Duration
 	// RedialMin and RedialMax bound the backoff between attempts; 0: 1 s
 	// and 10 s, a quarter of GiveUp at most. Never below 1 s.
@@ -210,7 +221,7 @@ func (c *Config) rotation() rotation.Config {
 		Period: c.Rotate, Records: c.RotateRecords, Octets: c.RotateOctets, FullEvery: c.FullHandshakeEvery,
 		// The dial has its own timeout; this one is for a Dialer that does
 		// not obey its context.
-		BuildTimeout: c.DialTimeout + time.Second, DrainTimeout: c.DrainTimeout,
+		BuildTimeout: c.DialTimeout + time.Second, PrimeTimeout: primeLimit, DrainTimeout: c.DrainTimeout,
 		RetryMin: c.RedialMin, RetryMax: c.RedialMax,
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
+	"ipfixsuite/heartbeat"
 	"ipfixsuite/rotation"
 	"ipfixsuite/transport"
 )
@@ -21,8 +23,16 @@ type building struct {
 	id      rotation.ID // 0: there is none
 	path    int
 	cause   rotation.Cause
-	cancel  context.CancelFunc
-	dropped bool // nobody wants its session any more
+	cancel  context.CancelCauseFunc
+	ends    time.Time // when its time is over
+	until   time.Time // when it is ended before, without a session; zero: not
+	dropped bool      // nobody wants its session any more
+}
+
+// path is what is known of the way to one collector.
+type path struct {
+	known bool // a session was opened on it
+	fails int  // attempts since
 }
 
 // dialResult is what a dial goroutine brings.
@@ -36,7 +46,10 @@ func (e *Exporter) build(ctx context.Context, now time.Time, a rotation.Action) 
 	l := &e.loop
 	path := l.choice.Pick(now)
 	timeout := e.cfg.DialTimeout
-	if a.Cause == rotation.Suspicion && l.cur != nil {
+	switch {
+	case l.cur == nil:
+		timeout = e.dialTimeout(path)
+	case a.Cause == rotation.Suspicion:
 		timeout = min(timeout, e.cfg.DeadAfter)
 		if !l.cur.refuted {
 			path = l.cur.path // the second opinion is about this collector
@@ -46,13 +59,45 @@ func (e *Exporter) build(ctx context.Context, now time.Time, a rotation.Action) 
 	if f, ok := dialer.(Forgetter); ok && a.Full {
 		f.Forget()
 	}
-	dctx, cancel := context.WithTimeout(ctx, timeout)
-	l.building = building{id: a.ID, path: path, cause: a.Cause, cancel: cancel}
+	dctx, cancel := context.WithCancelCause(ctx)
+	l.building = building{id: a.ID, path: path, cause: a.Cause, cancel: cancel, ends: now.Add(timeout)}
 	l.wg.Go(func() { // ends with the dial, which dctx bounds
+		dctx, stop := context.WithTimeout(dctx, timeout)
 		t, err := dialer.Dial(dctx)
-		cancel()
+		stop()
+		cancel(nil)
 		l.dialed <- dialResult{t, err}
 	})
+}
+
+// dialTimeout is how long an attempt to open a session may take while there
+// is none.
+func (e *Exporter) dialTimeout(path int) time.Duration {
+	p := e.loop.paths[path]
+	if !p.known && len(e.loop.paths) == 1 {
+		return e.cfg.DialTimeout
+	}
+	return min(max(e.cfg.DeadAfter, quickDial)<<min(p.fails, 8), e.cfg.DialTimeout)
+}
+
+// hurry gives the dial under way no more time than one that begins now: there
+// is no session any more.
+func (e *Exporter) hurry(now time.Time) {
+	b := &e.loop.building
+	if b.id == 0 {
+		return
+	}
+	if until := now.Add(e.dialTimeout(b.path)); until.Before(b.ends) {
+		b.until = until
+	}
+}
+
+// tooLate ends the dial under way when its time is over.
+func (b *building) tooLate(now time.Time) {
+	if !b.until.IsZero() && !now.Before(b.until) {
+		b.cancel(context.DeadlineExceeded)
+		b.until = time.Time{}
+	}
 }
 
 // opened takes the result of a dial.
@@ -67,10 +112,12 @@ func (e *Exporter) opened(r dialResult) {
 		if b.dropped {
 			return
 		}
+		l.paths[b.path].fails++
 		e.unreachable(b, now, r.err)
 		return
 	}
 	p := r.t.Peer()
+	l.paths[b.path] = path{known: true}
 	l.machine.Built(now, b.id, true, !p.Resumed)
 	if l.cur != nil && l.cur.live != nil && l.cur.path == b.path {
 		l.cur.live.SecondOpinion(now, true)
@@ -87,6 +134,9 @@ func (e *Exporter) opened(r dialResult) {
 	pctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	l.wg.Go(func() { s.prober(pctx, l) }) // forget stops it
+	if s.canProbe {
+		s.live = heartbeat.NewLiveness(e.cfg.liveness(false), now, rand.Float64)
+	}
 	l.next = s
 
 	e.mu.Lock()
@@ -133,9 +183,11 @@ func (e *Exporter) answered(r probeResult) {
 		s.confirmed = max(s.confirmed, r.octets)
 		s.proven = s.proven || s.proving && r.octets >= s.octets
 		e.confirm(s, now)
+		if s.live != nil {
+			s.live.Answered(now)
+		}
 		if s == e.loop.cur {
 			s.refuted = false
-			s.live.Answered(now)
 			e.loop.machine.Forgo(rotation.Suspicion)
 		}
 	case errors.Is(r.err, transport.ErrNoProbe):
@@ -174,6 +226,7 @@ func (e *Exporter) lose(s *session, now time.Time, cause error) {
 	l.choice.Failed(now, s.path)
 	l.gone = append(l.gone, s)
 	e.bury(s, now, cause)
+	e.hurry(now)
 }
 
 // loseOther gives up the candidate or the draining session.

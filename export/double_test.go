@@ -182,29 +182,29 @@ func (s *testSession) Peer() transport.Peer {
 
 func (s *testSession) Probe(ctx context.Context) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.probes++
-	mute, none := s.mute, s.noProbe
-	s.mu.Unlock()
-	if none {
+	if s.noProbe {
 		return transport.ErrNoProbe
 	}
-	var answer <-chan time.Time
-	if !mute {
-		answer = time.After(time.Millisecond)
-	}
-	select {
-	case <-answer:
-	case <-s.done:
-		if s.mu.Lock(); !s.lastWord {
-			s.mu.Unlock()
-			return transport.ErrClosed
-		}
+	for first := true; first || s.mute; first = false {
+		over := false
 		s.mu.Unlock()
-	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-time.After(time.Millisecond):
+		case <-s.done:
+			over = true
+		case <-ctx.Done():
+			s.mu.Lock()
+			return ctx.Err()
+		}
+		s.mu.Lock()
+		if over && !s.lastWord {
+			return transport.ErrClosed
+		} else if over {
+			break
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.answered++
 	s.unread = 0
 	return nil

@@ -253,6 +253,7 @@ type loop struct {
 	machine    *rotation.Machine
 	choice     *rotation.Choice
 	building   building
+	paths      []path // to the collectors, in order of preference
 	dialed     chan dialResult
 	probed     chan probeResult
 	closedOnes chan rotation.ID
@@ -289,6 +290,7 @@ func (l *loop) start(e *Exporter, now time.Time) {
 	l.always = always
 	l.machine = rotation.New(e.cfg.rotation(), rand.Float64)
 	l.choice = rotation.NewChoice(rotation.ChoiceConfig{Collectors: len(e.cfg.dialers()), Return: e.cfg.ReturnAfter})
+	l.paths = make([]path, len(e.cfg.dialers()))
 	l.pace = bucket{rate: e.cfg.MaxRate}
 	l.without = now
 	l.buf = make([]byte, 0, e.cfg.MaxMessage)

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -226,8 +225,9 @@ func (e *Exporter) FlowKeys(t *Template, keys uint64) error {
 	return nil
 }
 
-// exportStats sends the statistics of Section 4 as they are now.
-func (e *Exporter) exportStats(ctx context.Context, s *session) error {
+// exportStats makes the session be told the statistics of Section 4 as they
+// are now.
+func (e *Exporter) exportStats(s *session) error {
 	o := &e.stats
 	if o.off {
 		return nil
@@ -263,10 +263,9 @@ func (e *Exporter) exportStats(ctx context.Context, s *session) error {
 		return err
 	}
 	d := o.metering.dom
-	if err := e.announce(ctx, s, d, time.Now(), false); err != nil {
-		return err
-	}
-	return e.sendRecords(ctx, s, d, list)
+	e.announce(s, d, false)
+	s.jobs = append(s.jobs, job{d: d, records: list})
+	return nil
 }
 
 func millis(t time.Time) uint64 {

@@ -8,68 +8,77 @@ import (
 	"ipfixsuite/ipfix"
 )
 
-// primeMessages is how many messages of a new session's beginning are sent
-// before the data on the old one has its turn again.
-const primeMessages = 8
+// tellMessages is how many messages of what a session has to be told are sent
+// before others have their turn again.
+const tellMessages = 8
 
-// A primeJob is what one Observation Domain has yet to be told on a session
-// that is being primed.
-type primeJob struct {
+// A job is what one Observation Domain has yet to be told on a session, apart
+// from the queue: Templates, then options records. Data waits for it.
+type job struct {
 	d         *domain
+	ended     []*ipfix.Template // to be withdrawn first
 	templates []*ipfix.Template
 	records   []optionsRecord
+	fresh     bool // Templates new to the session are then announced
+	all       bool // all of them are then sent
 }
 
 // beginPrime collects what a session must have before any data: all active
 // Templates and Options Templates, and the Data Records that these describe
 // (draft-mentz-ipfix-dtls-recommendations-00, Section 3.2).
-func (e *Exporter) beginPrime(s *session, now time.Time) {
+func (e *Exporter) beginPrime(s *session) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, d := range e.domains {
 		sd := s.domain(d, &e.cfg)
-		job := primeJob{d: d, templates: slices.Clone(d.active.All())}
-		for _, t := range job.templates {
+		j := job{d: d, templates: slices.Clone(d.active.All())}
+		for _, t := range j.templates {
 			sd.told[t.ID] = t
 		}
 		sd.version, sd.options, sd.primed = d.active.Version(), d.options.own, true
-		sd.schedule.Announced(now, 0)
 		if !s.props.Reliable {
 			for range announceCopies - 1 {
-				s.priming = append(s.priming, job)
+				s.jobs = append(s.jobs, j)
 			}
 		}
-		job.records = d.options.all(e.released)
-		s.priming = append(s.priming, job)
+		j.fresh = true
+		j.records = d.options.all(e.released)
+		s.jobs = append(s.jobs, j)
 	}
 	s.primedUpTo = e.released
 }
 
-// prime sends some of it, as far as the window permits. It reports whether
-// everything is out.
-func (e *Exporter) prime(ctx context.Context, s *session, now time.Time) (done bool, err error) {
-	for sent := 0; len(s.priming) > 0; sent++ {
-		if sent == primeMessages {
+// tell sends some of what the session has yet to be told, as far as the window
+// permits, and never waits. It reports whether everything is out; if not, it
+// goes on with the next round or with the answer of a probe.
+func (e *Exporter) tell(ctx context.Context, s *session, now time.Time) (done bool, err error) {
+	for sent := 0; len(s.jobs) > 0; {
+		j := &s.jobs[0]
+		if len(j.ended)+len(j.templates)+len(j.records) == 0 {
+			e.told(s, j, now)
+			s.jobs = s.jobs[1:]
+			continue
+		}
+		if sent++; sent > tellMessages {
 			e.loop.again = true
 			return false, nil
 		}
-		if e.roomOn(s) < e.limit(s) && s.octets > s.confirmed {
-			s.probe(now)
-			if s.probing {
-				return false, nil // goes on when it is answered
+		if !e.mayTell(s) {
+			if s.probe(now); s.probing {
+				return false, nil
 			}
 		}
-		job := &s.priming[0]
 		var n int
 		switch {
-		case len(job.templates) > 0:
-			n, err = e.sendSomeTemplates(ctx, s, job.d, job.templates)
-			job.templates = job.templates[n:]
-		case len(job.records) > 0:
-			n, err = e.sendSomeRecords(ctx, s, job.d, job.records)
-			job.records = job.records[n:]
+		case len(j.ended) > 0:
+			n, err = e.sendWithdrawals(ctx, s, j.d, j.ended)
+			j.ended = j.ended[n:]
+		case len(j.templates) > 0:
+			n, err = e.sendTemplates(ctx, s, j.d, j.templates)
+			j.templates = j.templates[n:]
 		default:
-			s.priming = s.priming[1:]
+			n, err = e.sendRecords(ctx, s, j.d, j.records)
+			j.records = j.records[n:]
 		}
 		if err != nil {
 			return false, err
@@ -78,7 +87,28 @@ func (e *Exporter) prime(ctx context.Context, s *session, now time.Time) (done b
 	return true, nil
 }
 
-// catchUp sends what has become due while the session was proven: Templates
+// mayTell keeps thousands of Templates from overrunning the collector. Beside
+// a session's data the window may be overdrawn by half, so that the few of
+// every day never wait.
+func (e *Exporter) mayTell(s *session) bool {
+	overdraft := 0
+	if s != e.loop.next {
+		overdraft = max(e.cfg.Window, 0) / 2
+	}
+	return s.octets == s.confirmed || e.roomOn(s)+overdraft >= e.limit(s)
+}
+
+// told notes that a job is done.
+func (e *Exporter) told(s *session, j *job, now time.Time) {
+	switch sd := s.domain(j.d, &e.cfg); {
+	case j.fresh:
+		sd.schedule.Announced(now, s.messages)
+	case j.all:
+		sd.schedule.Sent(now, s.messages)
+	}
+}
+
+// catchUp tells the session what has become due while it was proven: Templates
 // defined since, and options records that went out on the old session.
 func (e *Exporter) catchUp(ctx context.Context, s *session, now time.Time) error {
 	e.mu.Lock()
@@ -90,13 +120,41 @@ func (e *Exporter) catchUp(ctx context.Context, s *session, now time.Time) error
 		current := s.domain(d, &e.cfg).version == d.active.Version()
 		e.mu.Unlock()
 		if !current || len(records) > 0 {
-			if err := e.announce(ctx, s, d, now, false); err != nil {
-				return err
-			}
-			if err := e.sendRecords(ctx, s, d, records); err != nil {
-				return err
-			}
+			e.announce(s, d, false)
+			s.jobs = append(s.jobs, job{d: d, records: records})
 		}
 	}
-	return nil
+	_, err := e.tell(ctx, s, now)
+	return err
+}
+
+// closingWord makes the session end, in each Observation Domain that had data
+// on it, with a Template that was told before: the Sequence Number of its
+// message is that of the record that would be next, so that the collector
+// knows what is missing at the end as well.
+func (e *Exporter) closingWord(s *session) {
+	if s.props.Reliable {
+		return
+	}
+	e.mu.Lock()
+	domains := e.domains
+	e.mu.Unlock()
+	for i := range s.domains {
+		sd := &s.domains[i]
+		if sd.seq == 0 {
+			continue
+		}
+		var last *ipfix.Template
+		for _, t := range sd.told {
+			if last == nil || t.ID < last.ID {
+				last = t
+			}
+		}
+		if last == nil {
+			continue
+		}
+		for range announceCopies {
+			s.jobs = append(s.jobs, job{d: domains[i], templates: []*ipfix.Template{last}})
+		}
+	}
 }

@@ -31,13 +31,13 @@ func (e *Exporter) rotate(ctx context.Context, now time.Time) {
 		case rotation.Build:
 			e.build(ctx, now, a)
 		case rotation.Prime:
-			e.beginPrime(l.next, now)
+			e.beginPrime(l.next)
 		case rotation.Prove:
 			l.next.proving = true
 		case rotation.Swap:
 			e.swap(ctx, now, a)
 		case rotation.Drain:
-			l.old.drain(now)
+			e.drain(l.old, now)
 		case rotation.Close:
 			e.closeOne(now, a)
 		case rotation.Nothing:
@@ -54,6 +54,10 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 	l := &e.loop
 	told := false
 	if s := l.next; s != nil && !s.over {
+		if e.silent(s, now) {
+			e.loseOther(s, now, errSilent)
+			return true
+		}
 		switch {
 		case s.proving && s.canProbe && !s.proven:
 			s.probe(now)
@@ -62,7 +66,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 			l.machine.Proved(now, s.id)
 			told = true
 		case !s.primed:
-			done, err := e.prime(ctx, s, now)
+			done, err := e.tell(ctx, s, now)
 			if err != nil {
 				e.loseOther(s, now, fmt.Errorf("priming: %w", err))
 				return true
@@ -76,6 +80,9 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 	s := l.old
 	if s == nil || s.over || !s.draining {
 		return told
+	}
+	if _, err := e.tell(ctx, s, now); err != nil {
+		s.jobs = nil // its end is seen by the loop
 	}
 	switch at := s.drainBegan.Add(suspectDrain); {
 	case s.drained(now):
@@ -140,7 +147,7 @@ func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
 	l := &e.loop
 	if l.building.id == a.ID {
 		l.building.dropped = true
-		l.building.cancel() // its result reports that it is over
+		l.building.cancel(context.Canceled) // its result reports that it is over
 		return
 	}
 	var s *session
@@ -176,7 +183,9 @@ func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
 }
 
 // drain begins the end of a session that was replaced.
-func (s *session) drain(now time.Time) {
+func (e *Exporter) drain(s *session, now time.Time) {
+	s.jobs = nil // of no use any more
+	e.closingWord(s)
 	s.draining = true
 	s.drainBegan = now
 	s.settled = time.Time{}
@@ -187,6 +196,9 @@ func (s *session) drain(now time.Time) {
 func (s *session) drained(now time.Time) bool {
 	if !s.canProbe {
 		return !now.Before(s.drainBegan.Add(drainLinger))
+	}
+	if len(s.jobs) > 0 {
+		return false
 	}
 	if s.confirmed < s.octets || s.probing {
 		s.probe(now)

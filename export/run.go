@@ -98,7 +98,7 @@ func (e *Exporter) run(ctx context.Context) error {
 			continue
 		}
 		if e.drained() {
-			done, again := e.conclude(ctx, now)
+			done, again := e.conclude(now)
 			if done {
 				e.end()
 				return nil
@@ -163,6 +163,7 @@ func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 func (e *Exporter) advance(ctx context.Context, now time.Time) error {
 	e.sealOld(now)
 	l := &e.loop
+	l.building.tooLate(now)
 	if l.cur != nil && (l.next != nil || l.old != nil) {
 		began := time.Now()
 		e.rotate(ctx, now)
@@ -179,13 +180,12 @@ func (e *Exporter) advance(ctx context.Context, now time.Time) error {
 	if now.Before(s.retryAt) {
 		return nil
 	}
-	err := e.refresh(ctx, s, now)
-	if err == nil && !l.statsAt.IsZero() && !now.Before(l.statsAt) {
+	e.refresh(s, now)
+	if !l.statsAt.IsZero() && !now.Before(l.statsAt) {
 		l.statsAt = now.Add(e.cfg.StatsInterval)
-		err = e.exportStats(ctx, s)
-	}
-	if err != nil {
-		e.sendFailed(s, now, err, false)
+		if err := e.exportStats(s); err != nil {
+			e.cfg.Log.Error("statistics not sent", "error", err)
+		}
 	}
 	return nil
 }
@@ -215,20 +215,19 @@ func (e *Exporter) noteGap() {
 	l.busy = 0
 }
 
-// refresh sends all Templates of the domains where they are due: of all on a
-// new session, which so is primed before any data.
-func (e *Exporter) refresh(ctx context.Context, s *session, now time.Time) error {
+// refresh sees to all Templates of the domains where they are due.
+func (e *Exporter) refresh(s *session, now time.Time) {
+	if len(s.jobs) > 0 {
+		return // they are on their way
+	}
 	e.mu.Lock()
 	domains := e.domains
 	e.mu.Unlock()
 	for _, d := range domains {
 		if sd := s.domain(d, &e.cfg); sd.schedule.Due(now, s.messages) {
-			if err := e.announce(ctx, s, d, now, true); err != nil {
-				return err
-			}
+			e.announce(s, d, true)
 		}
 	}
-	return nil
 }
 
 // sealOld seals the open messages whose first record waited long enough, all
@@ -264,10 +263,14 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 	l := &e.loop
 	s := l.cur
 	sooner(l.machine.Next())
+	sooner(l.building.until)
 	sooner(e.spillAt(now))
 	sooner(e.back.at)
 	if l.old != nil {
 		sooner(l.old.drainNext())
+	}
+	if c := l.next; c != nil && !c.over && c.live != nil {
+		sooner(c.live.Next())
 	}
 	if s == nil {
 		if e.cfg.GiveUp > 0 {
@@ -277,7 +280,7 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 		sooner(e.watchNext(now))
 		due := l.statsAt
 		for i := range s.domains {
-			if sc := s.domains[i].schedule; sc != nil && !sc.Next().IsZero() && (due.IsZero() || sc.Next().Before(due)) {
+			if sc := s.domains[i].schedule; len(s.jobs) == 0 && sc != nil && !sc.Next().IsZero() && (due.IsZero() || sc.Next().Before(due)) {
 				due = sc.Next()
 			}
 		}
@@ -309,7 +312,7 @@ func (e *Exporter) drained() bool {
 // conclude ends in order: the sessions beside are waited for, then final
 // statistics, and a probe that confirms all of it. again: there is more to do
 // at once.
-func (e *Exporter) conclude(ctx context.Context, now time.Time) (done, again bool) {
+func (e *Exporter) conclude(now time.Time) (done, again bool) {
 	l := &e.loop
 	l.machine.Stop(now)
 	if l.old != nil || len(l.gone) > 0 {
@@ -321,10 +324,14 @@ func (e *Exporter) conclude(ctx context.Context, now time.Time) (done, again boo
 	}
 	if !l.concluded {
 		l.concluded = true
-		if err := e.exportStats(ctx, s); err != nil {
-			e.cfg.Log.Warn("final statistics not sent", "error", err)
+		if err := e.exportStats(s); err != nil {
+			e.cfg.Log.Error("final statistics not sent", "error", err)
 		}
-		return false, true // the session may be gone
+		e.closingWord(s)
+		return false, true
+	}
+	if len(s.jobs) > 0 {
+		return false, false
 	}
 	if s.canProbe && s.confirmed < s.octets {
 		s.probe(now)

@@ -19,6 +19,14 @@ func (e *Exporter) pump(ctx context.Context, now time.Time) (next time.Time, mor
 	if s == nil || now.Before(s.retryAt) {
 		return time.Time{}, false
 	}
+	if len(s.jobs) > 0 {
+		if done, err := e.tell(ctx, s, now); err != nil {
+			e.sendFailed(s, now, err, false)
+			return time.Time{}, false
+		} else if !done {
+			return time.Time{}, false
+		}
+	}
 	limit := e.limit(s)
 	e.mu.Lock()
 	e.maxMessage = limit
@@ -161,7 +169,7 @@ func (e *Exporter) attend(ctx context.Context, s *session, now time.Time, m *mes
 	case len(m.data) > limit:
 		e.split(m, limit)
 	default:
-		err = e.announce(ctx, s, m.dom, now, false)
+		e.announce(s, m.dom, false)
 	}
 	if err != nil {
 		e.sendFailed(s, now, err, false)

@@ -30,15 +30,18 @@ type session struct {
 	probes   chan uint64 // to the prober; one at most is under way
 	probing  bool
 	canProbe bool
-	// live judges the session while it carries data; nil: nothing can tell.
+	// live judges the session while it carries data, or is to; nil: nothing
+	// can tell.
 	live  *heartbeat.Liveness
 	stop  context.CancelFunc
 	over  bool   // given up or closed: nothing concerns it any more
 	hints uint64 // what SessionStats.UnreachableHints was last
 
-	// As candidate: what it has yet to be told, and up to which message of
-	// the queue it knows the options records.
-	priming    []primeJob
+	// jobs are what it has yet to be told, before any more data.
+	jobs []job
+
+	// As candidate: up to which message of the queue it knows the options
+	// records.
 	primedUpTo uint64
 	primed     bool
 	proving    bool

@@ -26,7 +26,8 @@ var (
 // the collector on the old one is kept.
 func (e *Exporter) judge(s, old *session, now time.Time) {
 	if !s.props.Secure && !s.canProbe {
-		return // a handshake that anybody can answer proves nothing
+		s.live = nil // a handshake that anybody can answer proves nothing
+		return
 	}
 	if old != nil && old.live != nil && old.path == s.path && old.canProbe == s.canProbe {
 		s.live = old.live.Successor(now)
@@ -89,6 +90,21 @@ func (e *Exporter) watch(now time.Time) {
 		}
 		e.lose(s, now, err)
 	}
+}
+
+// silent drives the judge of a session that is to carry data, and reports
+// whether its collector answers no more. There is no second opinion: it is
+// the second session itself.
+func (e *Exporter) silent(s *session, now time.Time) bool {
+	if s.live == nil || !s.canProbe {
+		return false
+	}
+	for a := s.live.Advance(now); a != heartbeat.None; a = s.live.Advance(now) {
+		if a == heartbeat.Probe {
+			s.probe(now)
+		}
+	}
+	return s.live.State() == heartbeat.Dead
 }
 
 // watchNext is when watch must be called at the latest.
