@@ -17,6 +17,8 @@ type ListenerConfig struct {
 	// Services are the service codes that are served; Conn.Ports tells which
 	// one a client wanted. Without any, every packet is a stray.
 	Services []wire.ServiceCode
+	// Configs, if it has one for a service, takes Config's place.
+	Configs map[wire.ServiceCode]Config
 	// Rand is the source of keys; crypto/rand.Reader.
 	Rand io.Reader
 	// Above MaxHalfOpen unfinished handshakes in all, or MaxPerSource of one
@@ -66,8 +68,11 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		return nil, errors.New("dccp: a listener needs a source of randomness")
 	}
 	if len(cfg.Services) > 0 {
-		if err := cfg.Config.Validate(); err != nil {
-			return nil, err
+		for _, s := range cfg.Services {
+			c := cfg.forService(s)
+			if err := c.Validate(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	def := func(v *int, d int) {
@@ -85,6 +90,13 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+func (c *ListenerConfig) forService(s wire.ServiceCode) Config {
+	if d, ok := c.Configs[s]; ok {
+		return d
+	}
+	return c.Config
 }
 
 // SetBusy makes Requests be refused with Too Busy, for instance while nobody
@@ -135,7 +147,7 @@ func (l *Listener) request(now time.Time, t Tuple, p *wire.Packet, b []byte) ([]
 	l.sources[t.Remote.Addr()]++
 	l.stats.Accepted++
 	c := new(Conn)
-	c.respond(now, l.cfg.Config, p, NewISS(&l.secret, t, now))
+	c.respond(now, l.cfg.forService(p.Service), p, NewISS(&l.secret, t, now))
 	return b, c
 }
 
@@ -190,7 +202,7 @@ func (l *Listener) stateless(now time.Time, t *Tuple, p *wire.Packet, b []byte) 
 		return b
 	}
 	c := &l.scratch
-	c.respond(now, l.cfg.Config, p, iss)
+	c.respond(now, l.cfg.forService(p.Service), p, iss)
 	if !c.due.handshake {
 		// Its options are a reason to reset it, and they say so.
 		b, _, _ = c.AppendPacket(now, b)
@@ -222,7 +234,7 @@ func (l *Listener) bake(now time.Time, t *Tuple, p *wire.Packet, cookie []byte) 
 	request := wire.Packet{SrcPort: p.SrcPort, DstPort: p.DstPort, Type: wire.Request, Seq: v.isr,
 		Service: v.service, Options: v.options}
 	c := new(Conn)
-	c.respond(now, l.cfg.Config, &request, v.iss)
+	c.respond(now, l.cfg.forService(v.service), &request, v.iss)
 	if !c.due.handshake {
 		return nil
 	}

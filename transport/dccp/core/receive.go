@@ -263,6 +263,9 @@ func (c *Conn) steps9to16(now time.Time, p *wire.Packet) {
 		c.finish(now, wire.ResetClosed, [3]byte{}, true)
 		return
 	}
+	if p.Type == wire.SyncAck {
+		c.probed(now, p.Ack)
+	}
 	if p.Type == wire.Sync { // Step 15
 		c.stats.SyncsReceived++
 		c.due.syncAck, c.syncAckOf = true, p.Seq
@@ -278,6 +281,7 @@ func (c *Conn) open(now time.Time, p *wire.Packet) {
 	c.cookies, c.feat.kept = nil, nil
 	c.due.ack = c.server // lets the client leave PARTOPEN when we have no data
 	c.startKeepAlive(now)
+	c.startProbing(now)
 	c.events.push(Event{Kind: EventOpened})
 }
 

@@ -14,6 +14,7 @@ type Stats struct {
 	Queued                       int    // messages that wait now
 	Retransmits                  uint64 // Requests, Closes and CloseReqs sent again
 	SyncsSent, SyncsReceived     uint64
+	ProbesSent                   uint64 // padded Syncs in search of a larger packet size
 	SyncsLimited                 uint64 // not sent for the rate limit
 	ResetsLimited                uint64
 	FeaturesChanged              uint64

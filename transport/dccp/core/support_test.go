@@ -28,7 +28,6 @@ type plainSender struct {
 	hold   bool
 	values map[wire.Feature]uint64
 	since  int
-	limit  int // acknowledgements of acknowledgements, every so many packets
 }
 
 func (s *plainSender) Allowed(time.Time, int) (bool, time.Time)   { return !s.hold, time.Time{} }

@@ -69,6 +69,7 @@ func (c *Conn) HandleTimer(now time.Time) {
 		if t := c.sender.Next(); !t.IsZero() && !now.Before(t) {
 			c.sender.Advance(now)
 			c.wishes()
+			c.suspectHole(now)
 		}
 		c.probeTimer(now)
 	}
