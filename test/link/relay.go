@@ -32,9 +32,6 @@ type Config struct {
 	Loss, Duplicate float64
 	// Seed decides what chance does to the n-th datagram of each way.
 	Seed uint64
-	// Lost is told of each datagram that chance has lost; it may keep the
-	// data. One call at a time.
-	Lost func(way Direction, data []byte)
 	// Record keeps a copy of everything that arrives.
 	Record bool
 }
@@ -55,6 +52,7 @@ type Datagram struct {
 	Way    Direction
 	Client netip.AddrPort
 	Data   []byte
+	Lost   bool // by chance
 }
 
 // Relay stands between exporters and one collector. Each client has an own
@@ -213,11 +211,11 @@ func (r *Relay) arrived(way Direction, client netip.AddrPort, back *net.UDPConn,
 	defer r.mu.Unlock()
 	c, rng := &r.n[way], r.rng[way]
 	c.Arrived++
-	if r.cfg.Record {
-		r.recorded = append(r.recorded, Datagram{way, client, p.data})
-	}
 	// The same draws for each datagram, whatever becomes of it.
 	lost, twice := rng.Float64() < r.cfg.Loss, rng.Float64() < r.cfg.Duplicate
+	if r.cfg.Record {
+		r.recorded = append(r.recorded, Datagram{way, client, p.data, lost && !r.paused})
+	}
 	late := [2]float64{rng.Float64(), rng.Float64()}
 	switch {
 	case r.paused:
@@ -225,9 +223,6 @@ func (r *Relay) arrived(way Direction, client netip.AddrPort, back *net.UDPConn,
 		return
 	case lost:
 		c.Lost++
-		if r.cfg.Lost != nil {
-			r.cfg.Lost(way, p.data)
-		}
 		return
 	}
 	copies := 1

@@ -2,13 +2,51 @@ package link
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"ipfixsuite/test/harness"
 )
+
+// room is how many numbered records a datagram of the exporter has room for:
+// with record header, nonce, tag, message header and set header off its size,
+// and a Connection ID with the real type. Only encrypted data holds any.
+func room(data []byte) int {
+	overhead := 13 + 8 + 16 + 16 + 4
+	switch {
+	case len(data) == 0:
+		return 0
+	case data[0] == 25:
+		overhead += 8 + 1
+	case data[0] != 23:
+		return 0
+	}
+	return max(len(data)-overhead, 0) / harness.RecordSize
+}
+
+// lostRecords is how many numbered records the link lost on their way up at
+// most, and how many of them were the last of their session: no message came
+// after them that could tell of them. With a Connection ID a heartbeat looks
+// like a short message, so only long ones count.
+func lostRecords(all []Datagram) (lost, untold int) {
+	last := map[netip.AddrPort]int{}
+	for _, d := range all {
+		switch n := room(d.Data); {
+		case d.Way != Up:
+		case d.Lost:
+			lost += n
+			last[d.Client] += n
+		case n > 5 || len(d.Data) > 0 && d.Data[0] == 23:
+			last[d.Client] = 0
+		}
+	}
+	for _, n := range last {
+		untold += n
+	}
+	return lost, untold
+}
 
 // One session a second over a link that delays, reorders, doubles and loses:
 // what is missing at the end is what the link lost, and no more.
@@ -23,17 +61,8 @@ func TestRotation_LossyLink(t *testing.T) {
 	pki := harness.NewPKI(t, "collector", "exporter")
 	flows := filepath.Join(t.TempDir(), "flows")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + flows}, pki.Flags("collector")...)...)
-	var lost atomic.Int64 // records that the lost datagrams had room for
 	r := between(t, c.Addr, Config{
-		Delay: 20 * time.Millisecond, Jitter: 3 * time.Millisecond, Loss: 0.02, Duplicate: 0.01, Seed: 7011,
-		Lost: func(way Direction, data []byte) {
-			// Of the datagrams only those hold data that are encrypted
-			// application data: record header, nonce and tag, message header
-			// and set header go off their size.
-			if overhead := 13 + 8 + 8 + 16 + 4; way == Up && len(data) > overhead && data[0] != 22 {
-				lost.Add(int64((len(data) - overhead) / harness.RecordSize))
-			}
-		},
+		Delay: 20 * time.Millisecond, Jitter: 3 * time.Millisecond, Loss: 0.02, Duplicate: 0.01, Seed: 7011, Record: true,
 	})
 	begin := time.Now()
 	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", "dtls+udp://" + r.Addr(),
@@ -43,18 +72,27 @@ func TestRotation_LossyLink(t *testing.T) {
 	got := c.Summary()
 	written := harness.Written(t, n, flows)
 	missing, again := written.Missing(), written.Again()
+	lost, untold := lostRecords(r.Recorded())
 	up, down := r.Counters(Up), r.Counters(Down)
-	t.Logf("%v: %v rotations, %v sessions (%v resumed), longest gap %v µs; %d of %d missing, the link lost room for %d; %v lost, %v before their template, %d twice (%v replayed)",
+	t.Logf("%v: %v rotations, %v sessions (%v resumed), longest gap %v µs; %d of %d missing, the link lost room for %d, %d of them unseen; the collector knows of %v, %v before their template, %d twice (%v replayed)",
 		took.Round(time.Millisecond), sum["rotations"], sum["sessions_opened"], sum["sessions_resumed"], sum["max_swap_gap_us"],
-		missing, n, lost.Load(), got["records_lost"], got["data_before_template"], again, sum["records_replayed"])
+		missing, n, lost, untold, got["records_lost"], got["data_before_template"], again, sum["records_replayed"])
 	t.Logf("up %+v, down %+v", up, down)
-	if int64(missing) > lost.Load() || got["records_lost"] > float64(lost.Load()) {
-		t.Errorf("%d records missing, %v lost: more than the %d of the link", missing, got["records_lost"], lost.Load())
+	if missing > lost {
+		t.Errorf("%d records missing: more than the %d of the link", missing, lost)
 	}
-	if again == 0 && got["records_lost"] < float64(missing)*0.95 {
-		t.Errorf("%d records missing, the collector knows of %v", missing, got["records_lost"])
+	// The exporter's own records, its statistics, are lost like others.
+	control := sum["control_records_sent"] - got["control_records_received"]
+	if known := got["records_lost"]; again == 0 && (known > float64(missing)+control || known < float64(missing-untold)) {
+		t.Errorf("%d records missing, %d of them where no message came after them; the collector knows of %v", missing, untold, known)
 	}
-	if sum["max_swap_gap_us"] > 5000 {
+	// Who waits for the link waits 40 ms at least; who is alone on the machine
+	// need not wait 5.
+	gap := 30_000.0
+	if long() {
+		gap = 5000
+	}
+	if sum["max_swap_gap_us"] > gap {
 		t.Errorf("no data for %v µs while a session was replaced", sum["max_swap_gap_us"])
 	}
 	if up.Lost == 0 || down.Lost == 0 || up.Refused+up.Paused+down.Paused != 0 {
