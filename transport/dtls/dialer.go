@@ -62,21 +62,30 @@ func (d *Dialer) took(t time.Duration) {
 // Forget makes the next Dial a full handshake.
 func (d *Dialer) Forget() { d.fresh.Store(true) }
 
+// dialing fills in what a client needs.
+func (c Config) dialing() (Config, *credentials.Credentials, error) {
+	c = c.withDefaults()
+	creds := c.Credentials.Current()
+	if name := creds.ServerName(); name != "" {
+		c.ServerName = name
+	}
+	if c.PSKIdentity == "" && !creds.HasCertificate() {
+		c.PSKIdentity = creds.PSKIdentity()
+	}
+	if c.PSKIdentity == "" && c.ServerName == "" {
+		return c, nil, errors.New("dtls: no name to check the peer's certificate against")
+	}
+	return c, creds, nil
+}
+
 // Dial implements transport.Dialer.
 func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	if err := d.Config.Validate(); err != nil {
 		return nil, err
 	}
-	cfg := d.Config.withDefaults()
-	creds := cfg.Credentials.Current()
-	if name := creds.ServerName(); name != "" {
-		cfg.ServerName = name
-	}
-	if cfg.PSKIdentity == "" && !creds.HasCertificate() {
-		cfg.PSKIdentity = creds.PSKIdentity()
-	}
-	if cfg.PSKIdentity == "" && cfg.ServerName == "" {
-		return nil, errors.New("dtls: no name to check the peer's certificate against")
+	cfg, creds, err := d.Config.dialing()
+	if err != nil {
+		return nil, err
 	}
 	d.once.Do(func() { d.cache = newSessionCache(1, cfg.SessionTTL) })
 	if d.fresh.CompareAndSwap(true, false) {

@@ -56,9 +56,11 @@ type driver struct {
 	cache  *sessionCache // nil: no resumption
 	mtu    int           // of a datagram
 	cookie []byte        // server: what the client has already returned
+	over   Ordered       // the carrier, where it is no datagrams; nil else
 
 	sh     *shim
 	resume *resumption
+	ctx    context.Context // of run: pion's writes know of none
 	cancel context.CancelCauseFunc
 
 	custom *pskKeys
@@ -94,7 +96,7 @@ func (d *driver) run(ctx context.Context, sh *shim) (*taken, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d.cancel = cancel
+	d.ctx, d.cancel = ctx, cancel
 	defer d.stopTimers()
 	sh.onAlert, sh.onProgress, sh.onFinished = d.plaintextAlert, d.progress, d.checkFinished
 

@@ -42,8 +42,13 @@ type shim struct {
 	once   sync.Once
 	rbuf   []byte // owned by the reading goroutine
 
+	wmu   sync.Mutex // held while a write is under way, which may take its time
+	muted bool
+	// strict: what cannot be sent fails the handshake, rather than being as
+	// good as lost.
+	strict bool
+
 	mu         sync.Mutex
-	muted      bool
 	wake       chan struct{} // closed by a read deadline in the past
 	sniff      sniffer
 	early      [][]byte
@@ -72,20 +77,22 @@ func newShim(client bool, local, peer netip.AddrPort, drops *dropCounters, send 
 	}
 }
 
-// push hands a datagram to the handshake; it copies.
-func (s *shim) push(b []byte) {
+// push hands a datagram to the handshake; it copies. false: there was no room.
+func (s *shim) push(b []byte) bool {
 	select {
 	case s.in <- bytes.Clone(b):
+		return true
 	default:
 		s.drops.add(dropQueueFull)
+		return false
 	}
 }
 
 // mute makes every later write vanish. When it returns no write is under way.
 func (s *shim) mute() {
-	s.mu.Lock()
+	s.wmu.Lock()
 	s.muted = true
-	s.mu.Unlock()
+	s.wmu.Unlock()
 }
 
 // shut wakes the reader for good.
@@ -267,14 +274,29 @@ func (s *shim) keep(b []byte) {
 }
 
 func (s *shim) WriteTo(b []byte, _ net.Addr) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
 	if s.muted {
 		return len(b), nil
 	}
+	out := s.outgoing(b)
+	if out == nil {
+		return len(b), nil
+	}
+	// A datagram that is not sent is a lost one: the handshake repeats it.
+	if err := s.send(out); err != nil && s.strict {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// outgoing is what goes out of a datagram of pion's; nil: nothing.
+func (s *shim) outgoing(b []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.swapCookie != nil && isHelloVerifyRequest(b) {
 		s.swapCookie()
-		return len(b), nil
+		return nil
 	}
 	for rest := b; len(rest) >= record.HeaderLen; {
 		if record.Type(rest[0]) == record.ChangeCipherSpec {
@@ -288,9 +310,7 @@ func (s *shim) WriteTo(b []byte, _ net.Addr) (int, error) {
 		b = bytes.Clone(b)
 		b[record.HeaderLen+1] = s.alertCode
 	}
-	// A datagram that is not sent is a lost one: the handshake repeats it.
-	_ = s.send(b)
-	return len(b), nil
+	return b
 }
 
 func isHelloVerifyRequest(b []byte) bool {

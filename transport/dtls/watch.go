@@ -38,6 +38,11 @@ func (k keyTap) Write(line []byte) (int, error) {
 			k.d.mu.Lock()
 			k.d.master = master
 			k.d.mu.Unlock()
+			if k.d.over != nil {
+				if err := k.d.export(f[1], master); err != nil {
+					k.d.cancel(err)
+				}
+			}
 			k.d.checkFinished()
 		}
 	}

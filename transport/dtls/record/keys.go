@@ -93,3 +93,19 @@ func expand(out, secret, seed []byte, h func() hash.Hash) {
 		a = mac.Sum(a[:0])
 	}
 }
+
+// Export derives keying material for a protocol above, of as many octets as
+// out has (RFC 5705, Section 4, without a context). Of s it takes suite, master
+// secret and randoms; both sides get the same.
+func Export(out []byte, label string, s Secrets) error {
+	p, err := s.Suite.parameters()
+	if err != nil {
+		return err
+	}
+	if len(s.Master) != masterLen || len(s.ClientRandom) != randomLen || len(s.ServerRandom) != randomLen {
+		return errors.New("master secret or hello random of a wrong length")
+	}
+	seed := append([]byte(label), s.ClientRandom...)
+	expand(out, s.Master, append(seed, s.ServerRandom...), p.hash)
+	return nil
+}
