@@ -20,8 +20,12 @@ func (c *Conn) accountFor(p *wire.Packet) {
 		c.markDropped(p.Ack, o.dropped)
 	}
 	// The number itself acknowledges its packet (Section 7.4), with or without
-	// a vector; a vector that says otherwise is wrong.
-	c.arrived(p.Ack, p.Ack)
+	// a vector; a vector that says otherwise is wrong. But a Reset may come from
+	// where there is no connection, and then names a packet nobody took (Section
+	// 8.3.1).
+	if p.Type != wire.Reset {
+		c.arrived(p.Ack, p.Ack)
+	}
 	came := 0
 	runs := wire.NewAckRuns(p.Ack)
 	for runs.Feed(o.vector); runs.Next(); {

@@ -59,8 +59,10 @@ type negotiation struct {
 	table  [2][featureSlots]feature
 	// confirms are Confirm options to be sent, as octets.
 	confirms []byte
-	// kept are those already sent, which a client in PARTOPEN repeats.
-	kept []byte
+	// kept are those already sent, which a client in PARTOPEN repeats as long
+	// as it acknowledges keptFor, the packet that they answer.
+	kept    []byte
+	keptFor wire.Seq
 	// Reordering: the greatest numbers with feature options received, and with
 	// new Changes sent (RFC 4340, Section 6.6.4).
 	fgsr, fgss wire.Seq
@@ -441,16 +443,22 @@ func (n *negotiation) settled() {
 	n.retry = time.Time{}
 }
 
-// takeConfirms appends the Confirms that wait. In PARTOPEN they are kept for
-// the packets to come: the one that completes the handshake may be lost, and
-// servers refuse a client whose first packet lacks them.
-func (n *negotiation) takeConfirms(b []byte, keep bool) []byte {
-	if keep && len(n.kept)+len(n.confirms) <= maxConfirms {
-		n.kept = append(n.kept, n.confirms...)
+// takeConfirms appends the Confirms that wait to a packet that acknowledges
+// ack. In PARTOPEN they are kept for the packets to come: the one that completes
+// the handshake may be lost, and servers refuse a client whose first packet
+// lacks them. Once we acknowledge another packet they are history: to the peer
+// they would seem to answer what it asked since.
+func (n *negotiation) takeConfirms(b []byte, keep bool, ack wire.Seq) []byte {
+	switch {
+	case len(n.confirms) > 0:
+		n.kept = n.kept[:0]
+		if keep {
+			n.kept, n.keptFor = append(n.kept, n.confirms...), ack
+		}
+		b = append(b, n.confirms...)
 		n.confirms = n.confirms[:0]
-		return append(b, n.kept...)
+	case keep && n.keptFor == ack:
+		b = append(b, n.kept...)
 	}
-	b = append(b, n.confirms...)
-	n.confirms = n.confirms[:0]
 	return b
 }

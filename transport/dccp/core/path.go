@@ -151,10 +151,10 @@ func (c *Conn) appendProbe(now time.Time, b []byte) ([]byte, Sent, bool) {
 	p.due = false
 	p.tries++
 	p.next = now.Add(max(2*c.roundTrip(), probeWait))
-	q := wire.Packet{Type: wire.Sync, Ack: c.gsr, Seq: c.nextSeq()}
+	q := wire.Packet{Type: wire.Sync, Ack: c.in.head, Seq: c.nextSeq()}
 	p.seq = q.Seq
 	opts := c.appendEcho(now, c.scratch[:0])
-	q.Data = make([]byte, max(p.size-q.FixedLen()-padded(len(opts)), 0))
+	q.Data = make([]byte, max(p.size-q.FixedLen()-padded(len(c.appendNDP(opts))), 0))
 	c.stats.ProbesSent++
 	b, s := c.emit(now, b, &q, opts, 0)
 	return b, s, true

@@ -211,18 +211,29 @@ func (c *Conn) tellHalves(now time.Time, p *wire.Packet, o *receivedOptions) {
 	c.wishes()
 }
 
-// measure takes a round trip when the packet that is timed is acknowledged.
+// measure takes a round trip when the packet that is timed is answered by what
+// its receiver sends at once. Any other packet may bear the same number much
+// later. An Ack for our Response may also be a repeated one: what takes long is
+// not taken for a round trip.
 func (c *Conn) measure(now time.Time, p *wire.Packet) {
-	if !c.rtt.running || p.Ack.Less(c.rtt.seq) {
+	m := &c.rtt
+	if !m.running || p.Ack != m.seq {
 		return
 	}
-	c.rtt.running = false
-	if p.Ack != c.rtt.seq {
-		return // another packet elicited this: when, is not known
+	d := now.Sub(m.at) - max(c.received.elapsed, 0)
+	switch p.Type {
+	case wire.Response, wire.SyncAck:
+	case wire.Ack, wire.DataAck:
+		if c.state != StateRespond || d > partOpenRetry {
+			return
+		}
+	default:
+		return
 	}
-	c.rtt.sample(now.Sub(c.rtt.at) - max(c.received.elapsed, 0))
+	m.running = false
+	m.sample(d)
 	if c.receiver != nil {
-		c.receiver.SetRTT(c.rtt.smoothed)
+		c.receiver.SetRTT(m.smoothed)
 	}
 }
 

@@ -111,9 +111,9 @@ func (c *Conn) appendHandshake(now time.Time, b []byte) ([]byte, Sent, bool) {
 	p := wire.Packet{Type: wire.Request, Service: c.ports.Service, Seq: c.nextSeq()}
 	opts := c.scratch[:0]
 	if c.state == StateRespond {
-		p.Type, p.Ack = wire.Response, c.gsr
+		p.Type, p.Ack = wire.Response, c.in.head
 		opts = append(opts, c.cookies...)
-		opts = c.feat.takeConfirms(opts, false)
+		opts = c.feat.takeConfirms(opts, false, p.Ack)
 		if c.in.drops > 0 {
 			opts, _ = c.appendDropped(opts, wire.MaxHeader/2)
 		}
@@ -152,7 +152,7 @@ func (c *Conn) appendSync(now time.Time, b []byte, t wire.Type, ack wire.Seq) ([
 }
 
 func (c *Conn) appendClosing(now time.Time, b []byte) ([]byte, Sent, bool) {
-	p := wire.Packet{Type: wire.Close, Ack: c.gsr, Seq: c.nextSeq()}
+	p := wire.Packet{Type: wire.Close, Ack: c.in.head, Seq: c.nextSeq()}
 	if c.state == StateCloseReq {
 		p.Type = wire.CloseReq
 	}
@@ -201,10 +201,10 @@ func (c *Conn) appendAckOrBoth(now time.Time, b []byte, ready bool) ([]byte, Sen
 	if t == wire.DataAck {
 		return c.appendMessage(now, b, t, opts, whole)
 	}
-	p := wire.Packet{Type: wire.Ack, Ack: c.gsr, Seq: c.nextSeq()}
+	p := wire.Packet{Type: wire.Ack, Ack: c.in.head, Seq: c.nextSeq()}
 	flags := uint64(0)
 	if whole {
-		flags = sentAcks | uint64(c.gsr)
+		flags = sentAcks | uint64(c.in.head)
 	}
 	c.stats.AcksSent++
 	b, s := c.emit(now, b, &p, opts, flags)
@@ -234,9 +234,9 @@ func (c *Conn) appendMessage(now time.Time, b []byte, t wire.Type, opts []byte, 
 	p := wire.Packet{Type: t, Seq: c.nextSeq(), Data: msg, CsCov: c.coverage(len(msg))}
 	flags := sentMessage
 	if t == wire.DataAck {
-		p.Ack = c.gsr
+		p.Ack = c.in.head
 		if whole {
-			flags |= sentAcks | uint64(c.gsr)
+			flags |= sentAcks | uint64(c.in.head)
 		}
 	}
 	before := len(b)
@@ -272,6 +272,7 @@ func (c *Conn) coverage(size int) uint8 {
 
 // mayData reports whether a message waits and may go now.
 func (c *Conn) mayData(now time.Time) bool {
+	c.sendAt = time.Time{}
 	if c.queue.n == 0 || c.windowFull(now) {
 		return false
 	}
@@ -304,9 +305,7 @@ func (c *Conn) windowFull(now time.Time) bool {
 // emit makes the packet, and everybody hears of it.
 func (c *Conn) emit(now time.Time, b []byte, p *wire.Packet, opts []byte, flags uint64) ([]byte, Sent) {
 	isData := p.Type.HasData()
-	if c.ndp > 0 && c.feat.value(local, wire.FeatSendNDPCount) == 1 && len(opts) <= wire.MaxHeader-wire.DataAckHeader-minAckRoom {
-		opts = wire.AppendNDPCount(opts, c.ndp)
-	}
+	opts = c.appendNDP(opts)
 	p.SrcPort, p.DstPort, p.Options = c.ports.Local, c.ports.Remote, opts
 	if c.sender != nil {
 		p.CCVal = c.sender.CCVal(now)

@@ -35,7 +35,7 @@ func (c *Conn) appendEcho(now time.Time, b []byte) []byte {
 // appendNegotiation appends Confirms, and Changes that are new or to be
 // repeated.
 func (c *Conn) appendNegotiation(now time.Time, b []byte, seq wire.Seq) []byte {
-	b = c.feat.takeConfirms(b, c.state == StatePartOpen)
+	b = c.feat.takeConfirms(b, c.state == StatePartOpen, c.in.head)
 	if c.feat.changeDue(now) {
 		b = c.feat.appendChanges(now, b, seq, c.roundTrip())
 	}
@@ -69,4 +69,13 @@ func (c *Conn) appendDropped(b []byte, room int) (_ []byte, whole bool) {
 // cannot do without (RFC 4341, Section 4).
 func (c *Conn) sendsVectors() bool {
 	return c.feat.value(local, wire.FeatSendAckVector) == 1 || c.recvCCID == ccid.TCPLike
+}
+
+// appendNDP counts the packets without data before this one, if the peer wants
+// to know (RFC 4340, Section 7.7, MUST).
+func (c *Conn) appendNDP(b []byte) []byte {
+	if c.ndp == 0 || c.feat.value(local, wire.FeatSendNDPCount) == 0 || len(b) > wire.MaxHeader-wire.DataAckHeader-minAckRoom {
+		return b
+	}
+	return wire.AppendNDPCount(b, c.ndp)
 }

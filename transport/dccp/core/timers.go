@@ -61,7 +61,7 @@ func (c *Conn) HandleTimer(now time.Time) {
 		c.keepAlive(now)
 	}
 	if expired(now, &c.stallAt) {
-		c.due.sync, c.syncAck = true, c.gsr
+		c.due.sync, c.syncAck = true, c.in.head
 		c.stallBackoff = min(2*c.stallBackoff, maxBackoff)
 		c.stallAt = now.Add(c.stallBackoff)
 	}
@@ -105,7 +105,7 @@ func (c *Conn) retry(now time.Time) {
 		if c.retryBackoff > partOpenRetry {
 			// A server without data has no reason to answer an Ack. It must
 			// answer a Sync.
-			c.due.sync, c.syncAck = true, c.gsr
+			c.due.sync, c.syncAck = true, c.in.head
 		}
 		c.repeat(now)
 	case StateCloseReq, StateClosing:
@@ -133,5 +133,5 @@ func (c *Conn) keepAlive(now time.Time) {
 	}
 	c.keepAliveAt = now.Add(min(keepAliveRetry<<c.keepAlives, maxBackoff))
 	c.keepAlives++
-	c.due.sync, c.syncAck = true, c.gsr
+	c.due.sync, c.syncAck = true, c.in.head
 }
