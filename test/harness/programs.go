@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -74,6 +76,7 @@ func (c *Collector) Summary() map[string]float64 {
 type Exporter struct {
 	*Process
 	summary string
+	starved atomic.Int64 // nanoseconds
 }
 
 // StartExporter starts `exporter run` with the arguments given, a JSON log and
@@ -83,6 +86,12 @@ func StartExporter(t testing.TB, args ...string) *Exporter {
 	e := &Exporter{summary: filepath.Join(t.TempDir(), "exporter.json")}
 	args = append([]string{"run", "--log-format", "json", "--summary", e.summary}, args...)
 	e.Process = Start(t, Binary(t, "exporter"), args...)
+	var wg sync.WaitGroup
+	wg.Go(e.starvation) // ends with the program
+	t.Cleanup(func() {
+		_ = e.Cmd.Process.Kill()
+		wg.Wait()
+	})
 	return e
 }
 
