@@ -22,6 +22,7 @@ var may = map[string][]string{
 	"transport/dtls/record":    {},
 	"transport/dtls":           {"transport", "transport/credentials", "transport/dtls/record", "heartbeat"},
 	"transport/udp":            {"transport"},
+	"transport/tcp":            {"transport", "transport/credentials"},
 	"transport/sctp":           {"transport", "transport/credentials", "transport/dtls", "transport/dtls/record", "heartbeat"},
 	"transport/sctp/kernel":    {"transport", "transport/sctp"},
 	"transport/sctp/wire":      {},

@@ -194,6 +194,9 @@ var (
 	ErrClosed = errors.New("session closed")
 	// ErrPeerClosed says that the peer ended the session in order.
 	ErrPeerClosed = errors.New("session closed by peer")
+	// ErrBusy says that the peer takes nothing just now: its window, and the
+	// room on this side, are full. Try again later.
+	ErrBusy = errors.New("collector takes no more for now")
 	// ErrNoProbe says that neither transport nor peer offers a sign of life.
 	ErrNoProbe = errors.New("peer offers no heartbeat")
 )
