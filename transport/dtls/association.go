@@ -163,9 +163,9 @@ func (a *association) moved(peer netip.AddrPort, local netip.Addr) {
 	a.wmu.Unlock()
 }
 
-// ended reads an authentic alert: nil while the session goes on, else what
+// Ended reads an authentic alert: nil while the session goes on, else what
 // ended it.
-func ended(content []byte) error {
+func Ended(content []byte) error {
 	switch {
 	case len(content) != 2:
 		return nil

@@ -113,7 +113,8 @@ type Config struct {
 	Log *slog.Logger
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults fills in what is left out.
+func (c Config) WithDefaults() Config {
 	duration := func(d *time.Duration, def time.Duration) {
 		if *d == 0 {
 			*d = def

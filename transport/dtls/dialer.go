@@ -64,7 +64,7 @@ func (d *Dialer) Forget() { d.fresh.Store(true) }
 
 // dialing fills in what a client needs.
 func (c Config) dialing() (Config, *credentials.Credentials, error) {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	creds := c.Credentials.Current()
 	if name := creds.ServerName(); name != "" {
 		c.ServerName = name

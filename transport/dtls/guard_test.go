@@ -18,7 +18,7 @@ import (
 // that adds, drops or changes one must be looked at first.
 func TestPionStateFields(t *testing.T) {
 	collector, exporter := mutual(t)
-	d := &driver{cfg: exporter.withDefaults(), creds: exporter.Credentials.Current(), client: true, mtu: 1200}
+	d := &driver{cfg: exporter.WithDefaults(), creds: exporter.Credentials.Current(), client: true, mtu: 1200}
 	n := newMemNetwork()
 	serve(t, n.listen(collectorAddr), collector)
 	conn := n.listen(addrN(1))

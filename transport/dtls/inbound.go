@@ -45,7 +45,7 @@ func (l *listener) record(s *inbound, t record.Type, content []byte, now time.Ti
 	case record.Heartbeat:
 		l.heartbeat(s, content)
 	case record.Alert:
-		if err := ended(content); err != nil {
+		if err := Ended(content); err != nil {
 			l.end(s, err)
 			return false
 		}
@@ -139,10 +139,10 @@ func (l *listener) end(s *inbound, reason error) {
 	}
 	l.count--
 	l.stats.SessionsClosed++
-	if _, fatal := reason.(*AlertError); fatal { //nolint:errorlint // as ended made it
+	if _, fatal := reason.(*AlertError); fatal { //nolint:errorlint // as Ended made it
 		l.cache.del(string(s.id), s.id)
 	}
-	if reason == transport.ErrPeerClosed { //nolint:errorlint // as ended made it
+	if reason == transport.ErrPeerClosed { //nolint:errorlint // as Ended made it
 		reason = nil
 	}
 	s.receiver.Closed(reason)

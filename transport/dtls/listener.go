@@ -68,7 +68,7 @@ type pending struct {
 
 // NewListener serves DTLS sessions on a carrier, which it owns from then on.
 func NewListener(conn transport.DatagramConn, cfg Config) transport.Listener {
-	cfg = cfg.withDefaults()
+	cfg = cfg.WithDefaults()
 	if cfg.Sessions == nil {
 		cfg.Sessions = NewSessions(cfg.MaxStored, cfg.SessionTTL)
 	}

@@ -63,7 +63,7 @@ func NewHandshake(cfg Config, client bool, local, remote netip.AddrPort, over Or
 			return nil, err
 		}
 	} else {
-		cfg = cfg.withDefaults()
+		cfg = cfg.WithDefaults()
 		creds = cfg.Credentials.Current()
 	}
 	h := &Handshake{d: &driver{cfg: cfg, creds: creds, client: client, over: over}}

@@ -246,7 +246,7 @@ func (s *session) receive(b []byte, now time.Time) {
 		case record.Heartbeat:
 			s.heartbeat(content)
 		case record.Alert:
-			if err := ended(content); err != nil {
+			if err := Ended(content); err != nil {
 				s.end(err)
 				return
 			}
