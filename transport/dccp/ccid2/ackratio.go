@@ -16,8 +16,8 @@ type ackPath struct {
 	judged  wire.Seq // numbers up to here are known to be lost or not
 	started bool
 
-	lost   int // acknowledgements lost or marked in this window
-	clean  int // windows in a row without
+	lost   int     // acknowledgements lost or marked in this window
+	clean  float64 // windows in a row without, less what was made of them
 	end    wire.Seq
 	began  bool // end is set
 	peak   int  // the most packets outstanding in this window
@@ -96,17 +96,22 @@ func (a *ackPath) window(acked, last wire.Seq, cwnd int) {
 	if acked.Less(a.end) {
 		return
 	}
-	use := a.use(cwnd)
-	switch r := a.want; {
-	case a.lost > 0:
+	use := float64(a.use(cwnd))
+	if a.lost > 0 {
 		// A window with lost or marked acknowledgements: half as many (RFC
 		// 4341, Section 6.1.2).
-		a.want, a.clean = r*2, 0
-	case r > 1:
-		// One less after cwnd/(R*R-R) windows without (ibid.), which brings
-		// about one acknowledgement more for each window.
-		if a.clean++; a.clean*(r*r-r) >= use {
-			a.want, a.clean = r-1, 0
+		a.want, a.clean = a.want*2, 0
+	} else {
+		// One less for each cwnd/(R*R-R) windows without (ibid.), which brings
+		// one acknowledgement more for a window. That may be less than one
+		// window.
+		a.clean++
+		for a.want > 1 {
+			each := use / float64(a.want*a.want-a.want)
+			if a.clean < each {
+				break
+			}
+			a.want, a.clean = a.want-1, a.clean-each
 		}
 	}
 	a.lost, a.end = 0, last

@@ -68,8 +68,10 @@ func (w *window) grow(n, ackRatio int) {
 		// One packet for two acknowledged, at most Ack Ratio/2 for one
 		// acknowledgement (RFC 4341, Section 5); rounded up, or a ratio of 1
 		// would never leave the first window.
-		add := min(w.acked/2, (ackRatio+1)/2)
-		w.acked %= 2
+		add, most := w.acked/2, (ackRatio+1)/2
+		if w.acked -= 2 * add; add > most {
+			add, w.acked = most, 0
+		}
 		w.cwnd = min(w.cwnd+add, maxWindow)
 		return
 	}
