@@ -11,24 +11,12 @@ import (
 	"time"
 
 	"ipfixsuite/test/harness"
-	"ipfixsuite/test/uml"
 	"ipfixsuite/transport/dccp/kernel"
 	"ipfixsuite/transport/dccp/wire"
 )
 
-func TestKernelSockets(t *testing.T) {
-	if !uml.Inside() {
-		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6"}}.Self(t)
-		return
-	}
-	n := harness.NewNetwork(t)
-	n.IP("-n " + n.A + " link set va up")
-	n.IP("-n " + n.B + " link set vb up")
-	for _, ip := range []string{"192.0.2.2", "2001:db8::2"} {
-		t.Run(ip, func(t *testing.T) { kernelSockets(t, n, netip.MustParseAddr(ip)) })
-	}
-}
-
+// kernelSockets holds package kernel against itself: both ends are sockets of
+// the kernel's.
 func kernelSockets(t *testing.T, n *harness.Network, ip netip.Addr) {
 	var l *kernel.Listener
 	var err error

@@ -68,11 +68,13 @@ type Config struct {
 	Log *slog.Logger
 }
 
-func (c *Config) log() *slog.Logger {
-	if c.Log == nil {
-		return slog.New(slog.DiscardHandler)
+// socket is how the carrier is set up.
+func (c *Config) socket() carrier.Config {
+	s := c.Socket
+	if s.Log == nil {
+		s.Log = c.Log
 	}
-	return c.Log
+	return s
 }
 
 // core is what the machine is told.

@@ -41,14 +41,14 @@ func dial(ctx context.Context, to Addr, service ServiceCode, cfg Config) (*Conn,
 	var c transport.DatagramConn
 	var local Addr
 	if to.UDP != 0 {
-		u, err := carrier.ConnectUDP(ctx, netip.AddrPortFrom(to.IP, to.UDP), cfg.Socket)
+		u, err := carrier.ConnectUDP(ctx, netip.AddrPortFrom(to.IP, to.UDP), cfg.socket())
 		if err != nil {
 			return nil, err
 		}
 		c, local = u, Addr{IP: u.LocalAddr().Addr(), UDP: u.LocalAddr().Port()}
 	} else {
 		cfg.Socket.Port = port
-		r, err := carrier.ConnectRaw(ctx, netip.Addr{}, to.IP, cfg.Socket)
+		r, err := carrier.ConnectRaw(ctx, netip.Addr{}, to.IP, cfg.socket())
 		if err != nil {
 			return nil, err
 		}

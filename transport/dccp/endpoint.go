@@ -70,7 +70,7 @@ func NewUDPEndpoint(ip netip.Addr, cfg Config) (*Endpoint, error) {
 }
 
 func listenUDP(at netip.AddrPort, cfg Config, alone bool) (*Endpoint, error) {
-	c, err := carrier.ListenUDP(at, cfg.Socket)
+	c, err := carrier.ListenUDP(at, cfg.socket())
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func listen(at Addr, services []ServiceCode, cfg ListenConfig) (*Listener, error
 }
 
 func listenRaw(ip netip.Addr, cfg Config, alone bool) (*Endpoint, error) {
-	c, err := carrier.ListenRaw(ip, cfg.Socket)
+	c, err := carrier.ListenRaw(ip, cfg.socket())
 	if err != nil {
 		return nil, err
 	}

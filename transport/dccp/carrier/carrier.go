@@ -33,7 +33,8 @@ type Config struct {
 	// MTU is still obeyed.
 	MTU int
 	// ReceiveBuffer is the kernel's buffer for packets not yet read, in
-	// octets. Zero: a default. Negative: the system's default.
+	// octets. Zero: 4 MiB for sockets of many peers, the system's default for
+	// others. Negative: the system's default.
 	ReceiveBuffer int
 	// Mark is put on the packets of a raw socket (SO_MARK), so that a filter
 	// can tell them from the kernel's. Zero: DefaultMark. Negative: none.

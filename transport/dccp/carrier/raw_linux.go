@@ -17,6 +17,7 @@ import (
 
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/dccp/wire"
+	"ipfixsuite/transport/udp"
 )
 
 // Raw carries DCCP as protocol 33 of IP. It is a transport.DatagramConn for
@@ -120,8 +121,12 @@ func (r *Raw) setUp(fd int, cfg Config) error {
 			return err
 		}
 	}
-	if cfg.ReceiveBuffer > 0 && unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, cfg.ReceiveBuffer) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, cfg.ReceiveBuffer)
+	size := cfg.ReceiveBuffer
+	if size == 0 && !r.remote.IsValid() {
+		size = udp.DefaultReceiveBuffer
+	}
+	if size > 0 && unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size)
 	}
 	if r.local.IsValid() && !r.local.IsUnspecified() {
 		if err := unix.Bind(fd, sockaddr(r.local, 0)); err != nil {

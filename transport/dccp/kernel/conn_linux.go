@@ -73,6 +73,13 @@ func open(six bool, cfg Config) (int, error) {
 		queue = defaultQueue
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_DCCP, optQueueMessages, queue)
+	size := cfg.ReceiveBuffer
+	if size == 0 {
+		size = defaultReceiveBuffer
+	}
+	if size > 0 && unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size)
+	}
 	return fd, nil
 }
 
