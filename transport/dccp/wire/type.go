@@ -1,6 +1,10 @@
 package wire
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Type is a packet type (RFC 4340, Table 1).
 type Type uint8
@@ -77,18 +81,52 @@ func (c ResetCode) String() string {
 }
 
 // ServiceCode names the application-level service of a connection (RFC 4340,
-// Section 8.1.2). Four printable characters are written "SC:IPFX".
+// Section 8.1.2).
 type ServiceCode uint32
 
 // InvalidServiceCode is reserved and never on the wire.
 const InvalidServiceCode ServiceCode = 0xffffffff
 
+// serviceChars are what the form "SC:" is made of (RFC 4340, Section 8.1.2).
+const serviceChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+.*/?@"
+
+// String is "SC:" and up to four characters if the code has that form, else
+// "SC=" and the number.
 func (s ServiceCode) String() string {
 	b := [4]byte{byte(s >> 24), byte(s >> 16), byte(s >> 8), byte(s)}
-	for _, c := range b {
-		if c < 0x20 || c > 0x7e {
-			return "SC=" + strconv.FormatUint(uint64(s), 10)
-		}
+	text := strings.TrimRight(string(b[:]), " ")
+	if text == "" || strings.Trim(text, serviceChars) != "" {
+		return "SC=" + strconv.FormatUint(uint64(s), 10)
 	}
-	return "SC:" + string(b[:])
+	return "SC:" + text
+}
+
+// ParseServiceCode reads the three written forms: SC:fdpz, SC=1717858426 and
+// SC=x6664707A.
+func ParseServiceCode(s string) (ServiceCode, error) {
+	bad := fmt.Errorf("service code %q: want SC:abcd, SC=decimal or SC=xhex", s)
+	if text, ok := strings.CutPrefix(s, "SC:"); ok {
+		if text == "" || len(text) > 4 || strings.Trim(text, serviceChars) != "" {
+			return 0, bad
+		}
+		var v ServiceCode
+		for i := range 4 {
+			c := byte(' ')
+			if i < len(text) {
+				c = text[i]
+			}
+			v = v<<8 | ServiceCode(c)
+		}
+		return v, nil
+	}
+	digits, ok := strings.CutPrefix(s, "SC=")
+	base := 10
+	if ok && len(digits) > 1 && (digits[0] == 'x' || digits[0] == 'X') {
+		digits, base = digits[1:], 16
+	}
+	v, err := strconv.ParseUint(digits, base, 32)
+	if !ok || err != nil || ServiceCode(v) == InvalidServiceCode {
+		return 0, bad
+	}
+	return ServiceCode(v), nil
 }
