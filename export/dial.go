@@ -51,11 +51,11 @@ func (e *Exporter) build(ctx context.Context, now time.Time, a rotation.Action) 
 		timeout = e.dialTimeout(path)
 	case a.Cause == rotation.Suspicion:
 		timeout = min(timeout, e.cfg.DeadAfter)
-		if !l.cur.refuted {
+		if !l.cur.refuted && !l.stray() {
 			path = l.cur.path // the second opinion is about this collector
 		}
 	}
-	dialer := e.cfg.dialers()[path]
+	dialer := l.dialers[path]
 	if f, ok := dialer.(Forgetter); ok && a.Full {
 		f.Forget()
 	}
@@ -84,7 +84,7 @@ func (e *Exporter) dialTimeout(path int) time.Duration {
 // is no session any more.
 func (e *Exporter) hurry(now time.Time) {
 	b := &e.loop.building
-	if b.id == 0 {
+	if b.id == 0 || b.path < 0 {
 		return
 	}
 	if until := now.Add(e.dialTimeout(b.path)); until.Before(b.ends) {
@@ -106,6 +106,14 @@ func (e *Exporter) opened(r dialResult) {
 	b := l.building
 	l.building = building{}
 	now := time.Now()
+	if b.path < 0 {
+		if r.t != nil {
+			l.wg.Go(func() { closeSession(r.t) }) // ends by closeTimeout
+		}
+		l.machine.Built(now, b.id, false, false)
+		l.machine.Closed(now, b.id)
+		return
+	}
 	if r.err != nil {
 		l.machine.Built(now, b.id, false, false)
 		l.machine.Closed(now, b.id) // if it was given up meanwhile
@@ -157,7 +165,9 @@ func (e *Exporter) unreachable(b building, now time.Time, err error) {
 	l := &e.loop
 	l.lastErr = err
 	l.choice.Failed(now, b.path)
-	l.machine.Forgo(rotation.Path)
+	if !l.stray() {
+		l.machine.Forgo(rotation.Path)
+	}
 	retry := max(l.machine.Next().Sub(now), 0).Round(time.Millisecond)
 	e.cfg.Log.Warn("no session with collector", "error", err, "cause", b.cause.String(), "retry", retry)
 	if l.cur == nil || l.cur.path != b.path {
@@ -241,7 +251,9 @@ func (e *Exporter) loseOther(s *session, now time.Time, cause error) {
 		s.over = true
 		e.loop.lastErr = cause
 		e.loop.choice.Failed(now, s.path)
-		e.loop.machine.Forgo(rotation.Path)
+		if !e.loop.stray() {
+			e.loop.machine.Forgo(rotation.Path)
+		}
 		e.cfg.Log.Warn("new session given up", "session", s.t.Peer().Session, "error", cause)
 		e.loop.machine.Lost(now, s.id)
 		return

@@ -41,16 +41,20 @@ func (e *Exporter) domainFor(id uint32) (*domain, error) {
 	if len(e.domains) == maxDomains {
 		return nil, fmt.Errorf("observation domain %d: %d domains are in use already", id, maxDomains)
 	}
-	d := &domain{
+	d := e.newDomain(id, len(e.domains))
+	e.byID[id] = d.index
+	e.domains = append(e.domains, d)
+	return d, nil
+}
+
+func (e *Exporter) newDomain(id uint32, index int) *domain {
+	return &domain{
 		id:      id,
-		index:   len(e.domains),
+		index:   index,
 		active:  templates.NewActive(templates.ActiveConfig{ReuseAfter: e.cfg.reuseAfter(), Max: e.cfg.MaxTemplates}),
 		defined: make(map[*ipfix.Template]*Template),
 		options: newOptionsStore(),
 	}
-	e.byID[id] = d.index
-	e.domains = append(e.domains, d)
-	return d, nil
 }
 
 // Define returns the handle of a Template in the Exporter's own Observation

@@ -40,10 +40,13 @@ type Exporter struct {
 	metering   func() MeteringReport
 	started    bool
 	closing    bool
+	yield      *yielding // set before closing; nil: what is left is sent
+	passed     uint64    // records given away
 
 	// Signals between the sources and the loop; capacity 1.
 	ready, room chan struct{}
 	rotateNow   chan rotation.Cause // capacity 1
+	changes     chan change         // capacity 1
 
 	closed   chan struct{} // Close was called
 	aborted  chan struct{} // and its context ended
@@ -74,6 +77,7 @@ func New(cfg Config) (*Exporter, error) {
 		ready:      make(chan struct{}, 1),
 		room:       make(chan struct{}, 1),
 		rotateNow:  make(chan rotation.Cause, 1),
+		changes:    make(chan change, 1),
 		closed:     make(chan struct{}),
 		aborted:    make(chan struct{}),
 		finished:   make(chan struct{}),
@@ -253,7 +257,8 @@ type loop struct {
 	machine    *rotation.Machine
 	choice     *rotation.Choice
 	building   building
-	paths      []path // to the collectors, in order of preference
+	dialers    []transport.Dialer // of the collectors, in order of preference
+	paths      []path             // to these
 	dialed     chan dialResult
 	probed     chan probeResult
 	closedOnes chan rotation.ID
@@ -288,9 +293,10 @@ func (l *loop) start(e *Exporter, now time.Time) {
 	always := make(chan time.Time)
 	close(always)
 	l.always = always
+	l.dialers = e.cfg.dialers()
 	l.machine = rotation.New(e.cfg.rotation(), rand.Float64)
-	l.choice = rotation.NewChoice(rotation.ChoiceConfig{Collectors: len(e.cfg.dialers()), Return: e.cfg.ReturnAfter})
-	l.paths = make([]path, len(e.cfg.dialers()))
+	l.choice = rotation.NewChoice(rotation.ChoiceConfig{Collectors: len(l.dialers), Return: e.cfg.ReturnAfter})
+	l.paths = make([]path, len(l.dialers))
 	l.pace = bucket{rate: e.cfg.MaxRate}
 	l.without = now
 	l.buf = make([]byte, 0, e.cfg.MaxMessage)

@@ -127,6 +127,7 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 	e.session = s.t
 	if old != nil {
 		e.n.rotations++
+		e.n.causes.count(a.Cause)
 	}
 	e.maxMessage = e.limit(s)
 	e.mu.Unlock()

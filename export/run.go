@@ -44,6 +44,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 			closeSession(r.t)
 		}
 	}
+	e.passOn()
 	unsent, unconfirmed := e.dropAll()
 	if errors.Is(err, errUndrained) && e.back.spool != nil {
 		err = nil // what is left is in the spool, or told of below
@@ -54,7 +55,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 	if unconfirmed > 0 {
 		err = errors.Join(err, fmt.Errorf("the collector did not confirm the last %d records", unconfirmed))
 	}
-	err = errors.Join(err, e.closeSpool(err == nil && drained))
+	err = errors.Join(err, e.closeSpool(err == nil && drained && e.yield == nil))
 	e.closeErr = err
 	close(e.finished)
 	return err
@@ -148,6 +149,8 @@ func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 		l.machine.Closed(time.Now(), id)
 	case c := <-e.rotateNow:
 		l.machine.Want(c)
+	case c := <-e.changes:
+		e.change(time.Now(), c)
 	case <-closed:
 		l.closing = true
 	case <-done(l.cur):
@@ -306,7 +309,7 @@ func (e *Exporter) drained() bool {
 		return false
 	}
 	e.sealAll()
-	return e.queue.len() == 0 && e.spoolEmpty()
+	return e.yield != nil || e.queue.len() == 0 && e.spoolEmpty()
 }
 
 // conclude ends in order: the sessions beside are waited for, then final

@@ -27,6 +27,9 @@ func (e *Exporter) pump(ctx context.Context, now time.Time) (next time.Time, mor
 			return time.Time{}, false
 		}
 	}
+	if e.yields() {
+		return time.Time{}, false
+	}
 	limit := e.limit(s)
 	e.mu.Lock()
 	e.maxMessage = limit

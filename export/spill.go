@@ -132,7 +132,7 @@ func (e *Exporter) spillAt(now time.Time) time.Time {
 func (e *Exporter) unspool(now time.Time) {
 	b := &e.back
 	b.at = time.Time{}
-	if b.spool == nil || e.loop.cur == nil {
+	if b.spool == nil || e.loop.cur == nil || e.yields() {
 		return
 	}
 	var entry spool.Entry

@@ -33,8 +33,10 @@ type Summary struct {
 	SessionsOpened     uint64 `json:"sessions_opened"`
 	SessionsResumed    uint64 `json:"sessions_resumed"`
 	Rotations          uint64 `json:"rotations"`
-	HeartbeatsSent     uint64 `json:"heartbeats_sent"`
-	HeartbeatsAnswered uint64 `json:"heartbeats_answered"`
+	// RotationsByCause are these Rotations by what they were for.
+	RotationsByCause   RotationCauses `json:"rotations_by_cause"`
+	HeartbeatsSent     uint64         `json:"heartbeats_sent"`
+	HeartbeatsAnswered uint64         `json:"heartbeats_answered"`
 	// CollectorsLost are sessions with data that came to a bad end: the
 	// collector answered no more, refused, or the transport failed; sessions
 	// replaced in order whose collector did not confirm what they had carried
@@ -73,6 +75,7 @@ type counters struct {
 	unconfirmed                         uint64 // sent, lost with a session, not sent again
 	unkept                              uint64 // sent, not confirmed, let go for want of room
 	rotations                           uint64
+	causes                              RotationCauses
 	maxGap                              time.Duration
 	flows                               uint64 // sent, options records left out
 	droppedFlows                        uint64
@@ -134,6 +137,7 @@ func (e *Exporter) Stats() Stats {
 			HeartbeatsSent:     n.probesSent,
 			HeartbeatsAnswered: n.probesAnswered,
 			Rotations:          n.rotations,
+			RotationsByCause:   n.causes,
 			CollectorsLost:     n.lost,
 			CollectorsClosed:   n.closed,
 			MaxSwapGapUS:       uint64(n.maxGap.Microseconds()),

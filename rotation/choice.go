@@ -61,8 +61,12 @@ func (p *Choice) Pick(now time.Time) int {
 // last one.
 func (p *Choice) Current() int { return p.cur }
 
-// Opened notes that a session with a collector became active.
+// Opened notes that a session with a collector became active; a negative one
+// is no longer among them.
 func (p *Choice) Opened(now time.Time, i int) {
+	if i < 0 {
+		return
+	}
 	if i != p.cur || p.since.IsZero() {
 		p.since = now
 	}
@@ -72,6 +76,9 @@ func (p *Choice) Opened(now time.Time, i int) {
 
 // Failed notes that a session with a collector was lost, or could not be had.
 func (p *Choice) Failed(now time.Time, i int) {
+	if i < 0 {
+		return
+	}
 	c := &p.list[i]
 	if i == p.cur && !p.since.IsZero() && now.Sub(p.since) >= p.cfg.Return {
 		c.step = 0 // it was well for long

@@ -159,9 +159,7 @@ func (m *Machine) swap(now time.Time, p *place, a Action) Action {
 	}
 	p.enter(active, now, 0)
 	m.records, m.octets, m.step = 0, 0, 0
-	if m.cfg.Period > 0 {
-		m.due = p.began.Add(m.cfg.Period - time.Duration(m.random()*jitter*float64(m.cfg.Period)))
-	}
+	m.schedule(p)
 	a.Op = Swap
 	return a
 }

@@ -331,3 +331,79 @@ func TestPeriod_ShorterThanAHandshake(t *testing.T) {
 		now = now.Add(3 * time.Second)
 	}
 }
+
+// A period that changes counts from the beginning of the session there is.
+func TestMachine_Pace(t *testing.T) {
+	now := time.Unix(1000, 0)
+	m := New(Config{Period: time.Hour}, func() float64 { return 0 })
+	open := func() {
+		t.Helper()
+		for a := m.Advance(now); a.Op != Nothing; a = m.Advance(now) {
+			switch a.Op {
+			case Build:
+				m.Built(now, a.ID, true, true)
+			case Prime:
+				m.Primed(now, a.ID)
+			case Prove:
+				m.Proved(now, a.ID)
+			case Drain:
+				m.Drained(now, a.ID)
+			case Close:
+				m.Closed(now, a.ID)
+			case Swap, Nothing:
+			}
+		}
+	}
+	open()
+	first := m.Active()
+	m.Pace(10*time.Minute, 3)
+	if want := now.Add(10 * time.Minute); !m.Next().Equal(want) {
+		t.Errorf("next at %v, want %v", m.Next(), want)
+	}
+	now = now.Add(10 * time.Minute)
+	open()
+	if m.Active() == first {
+		t.Error("not replaced after the new period")
+	}
+	m.Pace(0, 3)
+	if !m.Next().IsZero() {
+		t.Errorf("next at %v without a period", m.Next())
+	}
+	m.Pace(time.Minute, 3)
+	now = now.Add(time.Hour)
+	if a := m.Advance(now); a.Op != Build || a.Cause != Period {
+		t.Errorf("%+v", a)
+	}
+}
+
+// What is known of a collector follows it to its new place.
+func TestChoice_Change(t *testing.T) {
+	now := time.Unix(1000, 0)
+	c := NewChoice(ChoiceConfig{Collectors: 3, Return: time.Minute})
+	c.Failed(now, 0)
+	c.Opened(now, 1)
+	c.Change([]int{2, 0, 1}) // c, a, b
+	if c.Current() != 2 {
+		t.Errorf("current is %d", c.Current())
+	}
+	if got := c.Pick(now); got != 0 {
+		t.Errorf("picked %d, not the one that never failed", got)
+	}
+	c.Failed(now, 0)
+	if got := c.Pick(now); got != 2 {
+		t.Errorf("picked %d: the second has failed before", got)
+	}
+	c.Change([]int{0, -1}) // c, and a new one; the current one has gone
+	if got := c.Pick(now); got != 1 || !c.ReturnAt().IsZero() {
+		t.Errorf("picked %d, back at %v", got, c.ReturnAt())
+	}
+	c.Failed(now, -1) // the one that has gone
+	c.Opened(now, -1)
+	if c.Current() != 0 || !c.ReturnAt().IsZero() {
+		t.Errorf("current %d, back at %v", c.Current(), c.ReturnAt())
+	}
+	c.Opened(now, 1)
+	if at := c.ReturnAt(); !at.Equal(now.Add(time.Minute)) {
+		t.Errorf("back at %v", at)
+	}
+}

@@ -82,6 +82,25 @@ func NewActive(cfg ActiveConfig) *Active {
 	}
 }
 
+// Clone returns an Active that numbers alike: it has the Templates that Define
+// would return, under the same ids. Ids of those that were taken back rest as
+// if they were withdrawn at now.
+func (a *Active) Clone(now time.Time) *Active {
+	c := NewActive(a.cfg)
+	c.next, c.version, c.held = a.next, a.version, slices.Clone(a.held)
+	for _, t := range a.order {
+		a.shape = appendShape(a.shape[:0], t.Scope, t.Specs(nil))
+		if a.byShape[string(a.shape)] != t {
+			c.held = append(c.held, heldID{id: t.ID, until: now.Add(a.cfg.ReuseAfter)})
+			continue
+		}
+		c.byShape[string(a.shape)] = t
+		c.byID[t.ID] = t
+		c.order = append(c.order, t)
+	}
+	return c
+}
+
 // Define returns the Template of these fields, the first scope of which are
 // Scope Fields (0: no Options Template). A shape that is active already
 // keeps its id; a new one gets an id that is free at now.

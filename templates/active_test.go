@@ -149,3 +149,33 @@ func TestSchedule(t *testing.T) {
 		})
 	}
 }
+
+// A clone numbers as the original does from then on, and is independent of it.
+func TestActive_Clone(t *testing.T) {
+	now := time.Unix(1000, 0)
+	shape := func(n uint16) []ipfix.FieldSpec { return []ipfix.FieldSpec{{ID: ie.ID{Num: n}, Length: 4}} }
+	define := func(a *Active, n uint16) *ipfix.Template {
+		t.Helper()
+		p, err := a.Define(now, 0, shape(n), ie.IANA())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	a := NewActive(ActiveConfig{ReuseAfter: time.Minute})
+	one, two, three := define(a, 8), define(a, 12), define(a, 10)
+	a.Retire(two.ID)
+	if err := a.Withdraw(three.ID, now); err != nil {
+		t.Fatal(err)
+	}
+	c := a.Clone(now)
+	if c.Len() != 1 || c.Lookup(one.ID) != one || define(c, 8) != one {
+		t.Errorf("%d templates", c.Len())
+	}
+	if x, y := define(a, 14), define(c, 14); x.ID != y.ID || x.ID == two.ID || x.ID == three.ID {
+		t.Errorf("numbers %d and %d", x.ID, y.ID)
+	}
+	if err := c.Withdraw(one.ID, now); err != nil || a.Lookup(one.ID) != one {
+		t.Errorf("%v: the original has changed", err)
+	}
+}
