@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -75,13 +77,47 @@ func (y Tally) Lines(t testing.TB, raw []byte) {
 		if end < 0 {
 			continue // cut off by a kill
 		}
-		i, err := strconv.Atoi(string(after[:end]))
-		if err != nil || i < 1 || i >= len(y) {
-			t.Fatalf("no number of ours: %s", line)
-		}
-		y[i]++
+		y.count(t, string(after[:end]))
 	}
 }
+
+func (y Tally) count(t testing.TB, number string) {
+	t.Helper()
+	i, err := strconv.Atoi(number)
+	if err != nil || i < 1 || i >= len(y) {
+		t.Fatalf("no number of ours: %q", number)
+	}
+	y[i]++
+}
+
+var dumped = regexp.MustCompile(`octetDeltaCount : (\d+)`)
+
+// WrittenIPFIX counts the numbers up to n in IPFIX files that nobody writes:
+// with tshark, with libfixbuf's ipfixDump and with our own reader, which must
+// agree.
+func WrittenIPFIX(t testing.TB, n int, files ...string) Tally {
+	t.Helper()
+	wireshark, fixbuf, ours := make(Tally, n+1), make(Tally, n+1), make(Tally, n+1)
+	for _, name := range files {
+		out := Run(t, Tool(t, "tshark"), "-r", name, "-T", "fields", "-e", "cflow.octets")
+		for _, number := range strings.FieldsFunc(string(out), func(r rune) bool { return r == ',' || r == '\n' }) {
+			wireshark.count(t, number)
+		}
+		for _, m := range dumped.FindAllSubmatch(Run(t, Tool(t, "ipfixDump"), "--in", name), -1) {
+			fixbuf.count(t, string(m[1]))
+		}
+		ours.Lines(t, Run(t, Binary(t, "collector"), "decode", name))
+	}
+	for i := range ours {
+		if ours[i] != wireshark[i] || ours[i] != fixbuf[i] {
+			t.Fatalf("%v: number %d stands there %d times, for tshark %d, for ipfixDump %d", files, i, ours[i], wireshark[i], fixbuf[i])
+		}
+	}
+	return wireshark
+}
+
+// Present is how many different numbers are there.
+func (y Tally) Present() int { return len(y) - 1 - y.Missing() }
 
 // Missing is how many numbers are not there.
 func (y Tally) Missing() (n int) {

@@ -20,16 +20,17 @@ func TestCollector_Killed(t *testing.T) {
 		kills, pause = 20, 10*time.Second
 	}
 	rng := rand.New(rand.NewPCG(7011, 1))
-	// What there is to send must outlast the kills.
-	n := rate * int((time.Duration(kills)*(6*time.Second+pause) + 5*time.Second).Seconds())
+
 	pki := harness.NewPKI(t, "collector", "exporter")
 	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	flows := filepath.Join(t.TempDir(), "flows")
+	flows, archive := filepath.Join(t.TempDir(), "flows"), filepath.Join(t.TempDir(), "archive")
 	serve := func() *harness.Collector {
-		return harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
+		return harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + flows, "--sink", "ipfix:" + archive}, pki.Flags("collector")...)...)
 	}
 	c := serve()
-	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", "dtls+udp://" + addr, "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
+	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", "dtls+udp://" + addr}, pki.Flags("exporter")...)...)
+	feed := &harness.Feeder{Rate: rate}
+	feed.Begin(e)
 	e.Wait("session opened")
 	var killed []time.Time
 	for range kills {
@@ -40,18 +41,21 @@ func TestCollector_Killed(t *testing.T) {
 		c = serve()
 		c.Wait("session opened") // a kill that nobody sees proves nothing
 	}
-	sum := e.Summary(time.Duration(n/rate)*time.Second + 2*time.Minute)
+	n := feed.End()
+	e.EndInput()
+	sum := e.Summary(2 * time.Minute)
 	got := c.Summary()
 	written := harness.Written(t, n, flows)
 	missing, again := written.Missing(), written.Again()
+	archived := harness.WrittenIPFIX(t, n, files(t, archive)...)
 	after := detected(e, killed)
 	t.Logf("%d kills, %d records: %d missing, %d twice (%v replayed), %v collectors lost, known after p50 %v, p95 %v, max %v",
 		kills, n, missing, again, sum["records_replayed"], sum["collectors_lost"], percentile(after, 50), percentile(after, 95), percentile(after, 100))
-	if missing != 0 {
-		t.Errorf("%d of %d records missing", missing, n)
+	if missing != 0 || archived.Missing() != 0 {
+		t.Errorf("of %d records %d are missing in JSON files, %d in IPFIX files", n, missing, archived.Missing())
 	}
-	if float64(again) > sum["records_replayed"] || sum["records_sent"] != float64(n) || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
-		t.Errorf("%d twice: %v", again, sum)
+	if float64(again) > sum["records_replayed"] || float64(archived.Again()) > sum["records_replayed"] || sum["records_sent"] != float64(n) || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+		t.Errorf("%d twice, %d in IPFIX files: %v", again, archived.Again(), sum)
 	}
 	if int(sum["collectors_lost"]) < kills {
 		t.Errorf("%v collectors lost in %d kills", sum["collectors_lost"], kills)

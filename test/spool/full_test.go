@@ -49,23 +49,22 @@ func TestSpool_DiskFull(t *testing.T) {
 			"--spool", spool, "--spool-rate", "0"}, pki.Flags("exporter")...)...)
 	}
 	const rate = 20_000
-	feed := &feeder{rate: rate}
+	feed := &harness.Feeder{Rate: rate}
 	n := 3 * 60 * rate
 
 	e := export()
-	feed.begin(e)
+	feed.Begin(e)
 	e.Wait(refused)
 	e.Kill()
-	feed.end()
-	first := spooled(t, spool, n)
+	live := feed.End() + 1
+	first := harness.WrittenIPFIX(t, n, segments(t, spool)...)
 
 	begin := time.Now()
 	e = export()
-	live := feed.last + 1
-	feed.begin(e)
+	feed.Begin(e)
 	e.LoggedAfter(begin, time.Minute, refused)
-	full := int(feed.now.Load())
-	until(t, "it takes records on a full disk", func() bool { return int(feed.now.Load()) > full+rate/2 })
+	full := feed.Given()
+	until(t, "it takes records on a full disk", func() bool { return feed.Given() > full+rate/2 })
 	if said := len(e.Logged(refused)); said != 1 {
 		t.Errorf("%d warnings of one full disk", said)
 	}
@@ -79,16 +78,16 @@ func TestSpool_DiskFull(t *testing.T) {
 	flows := filepath.Join(t.TempDir(), "flows")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
 	e.Wait(`"msg":"session opened"`)
-	upTo := feed.end()
+	upTo := feed.End()
 	e.EndInput()
 	sum := e.Summary(2 * time.Minute)
 	took := time.Since(begin)
 	got := c.Summary()
 	written := harness.Written(t, n, flows)
 	t.Logf("%d records in %d KiB when the disk was full, %d taken after it; %v spooled when there was room; %d of all %d never came out of the first exporter; %v",
-		present(first), small>>10, upTo-full, sum["records_spooled"], upTo-present(written), upTo, sum)
-	if missing := first.Without(written); missing != 0 || present(first) == 0 {
-		t.Errorf("%d of %d records of the full disk are missing", missing, present(first))
+		first.Present(), small>>10, upTo-full, sum["records_spooled"], upTo-written.Present(), upTo, sum)
+	if missing := first.Without(written); missing != 0 || first.Present() == 0 {
+		t.Errorf("%d of %d records of the full disk are missing", missing, first.Present())
 	}
 	for i := live; i <= upTo; i++ {
 		if written[i] == 0 {
@@ -130,11 +129,11 @@ func TestSpool_DiskFull_GivenUp(t *testing.T) {
 	if told := strings.Join(last, "\n"); !strings.Contains(told, fmt.Sprintf("%.0f records were not sent", sum["records_dropped"])) {
 		t.Errorf("it does not say how many records it cost")
 	}
-	at := spooled(t, spool, n)
-	t.Logf("%d records on the disk; %v", present(at), sum)
+	at := harness.WrittenIPFIX(t, n, segments(t, spool)...)
+	t.Logf("%d records on the disk; %v", at.Present(), sum)
 	if sum["records_exported"] != n || sum["records_sent"] != 0 || sum["records_dropped"] == 0 ||
-		sum["records_spooled"]+sum["records_dropped"] != n || sum["records_spooled"] != float64(present(at)) {
-		t.Errorf("%d records on the disk, exporter %v", present(at), sum)
+		sum["records_spooled"]+sum["records_dropped"] != n || sum["records_spooled"] != float64(at.Present()) {
+		t.Errorf("%d records on the disk, exporter %v", at.Present(), sum)
 	}
 	flows := filepath.Join(t.TempDir(), "flows")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
@@ -144,6 +143,6 @@ func TestSpool_DiskFull_GivenUp(t *testing.T) {
 	c.Summary()
 	written := harness.Written(t, n, flows)
 	if at.Without(written) != 0 || written.Without(at) != 0 || written.Again() != 0 || sum["records_dropped"] != 0 {
-		t.Errorf("%d of %d records came; %v", present(written), present(at), sum)
+		t.Errorf("%d of %d records came; %v", written.Present(), at.Present(), sum)
 	}
 }

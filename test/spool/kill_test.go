@@ -33,27 +33,28 @@ func TestSpool_ExporterKilled(t *testing.T) {
 		return harness.StartExporter(t, append([]string{"--source", "json:-", "--to", "dtls+udp://" + addr, "--give-up", "0",
 			"--spool", dir, "--spool-rate", fmt.Sprint(2 * rate)}, pki.Flags("exporter")...)...)
 	}
-	feed := &feeder{rate: rate}
+	feed := &harness.Feeder{Rate: rate}
 	due := make(harness.Tally, n+1) // all that was seen in the spool
-	kill := func(e *harness.Exporter) {
+	kill := func(e *harness.Exporter) (upTo int) {
 		e.Kill()
-		upTo := feed.end()
-		at := spooled(t, dir, n)
+		upTo = feed.End()
+		at := harness.WrittenIPFIX(t, n, segments(t, dir)...)
 		fresh, undelivered := at.Without(due), at.Without(harness.Written(t, n, flows))
 		for i, k := range at {
 			due[i] += k
 		}
-		t.Logf("killed after number %d: %d numbers in the spool, %d of them new, %d not delivered yet", upTo, present(at), fresh, undelivered)
+		t.Logf("killed after number %d: %d numbers in the spool, %d of them new, %d not delivered yet", upTo, at.Present(), fresh, undelivered)
 		if undelivered == 0 {
 			t.Error("a kill that proves nothing")
 		}
+		return upTo
 	}
 
 	c := serve()
 	e := export()
-	feed.begin(e)
+	feed.Begin(e)
 	e.Wait(`"msg":"session opened"`)
-	here := func() int { return present(harness.Written(t, n, flows)) }
+	here := func() int { return harness.Written(t, n, flows).Present() }
 	until(t, "something is written", func() bool { return here() > 0 })
 	c.Kill()
 	back := time.After(absence)
@@ -66,7 +67,7 @@ func TestSpool_ExporterKilled(t *testing.T) {
 		<-after
 		kill(e)
 		e = export()
-		feed.begin(e)
+		feed.Begin(e)
 	}
 	<-back
 	again := time.Now()
@@ -74,22 +75,21 @@ func TestSpool_ExporterKilled(t *testing.T) {
 	e.LoggedAfter(again, time.Minute, `"msg":"session opened"`)
 	had := here()
 	until(t, "what was spooled comes", func() bool { return here() > had+rate })
-	kill(e)
-	live := feed.last + 1
+	live := kill(e) + 1
 	e = export()
-	feed.begin(e)
+	feed.Begin(e)
 	e.Wait(`"msg":"session opened"`)
-	until(t, "it is given some", func() bool { return int(feed.now.Load()) > live+rate/2 })
-	upTo := feed.end()
+	until(t, "it is given some", func() bool { return feed.Given() > live+rate/2 })
+	upTo := feed.End()
 	e.EndInput()
 	sum := e.Summary(2 * time.Minute)
 	got := c.Summary()
 	written := harness.Written(t, n, flows)
 	missing := due.Without(written)
 	t.Logf("%d kills in %v and one while it comes back: %d numbers were in the spool, %d of them missing; %d given in all, %d never reached the spool or the collector, %d twice; last exporter %v, collector %v",
-		kills, absence, present(due), missing, upTo, upTo-present(written), written.Again(), sum, got)
+		kills, absence, due.Present(), missing, upTo, upTo-written.Present(), written.Again(), sum, got)
 	if missing != 0 {
-		t.Errorf("%d of %d spooled records are missing", missing, present(due))
+		t.Errorf("%d of %d spooled records are missing", missing, due.Present())
 	}
 	for i := live; i <= upTo; i++ {
 		if written[i] == 0 {
