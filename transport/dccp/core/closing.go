@@ -7,9 +7,10 @@ import (
 	"ipfixsuite/transport/dccp/wire"
 )
 
-// Close ends the connection in order: the queue is sent, for Config.Linger at
-// most, then Close, or a server's CloseReq, until the peer answers. No more
-// messages are taken; those that still come are refused (Drop Code 1).
+// Close ends the connection in order: the queue is sent and the fate of its
+// messages asked for, for Config.Linger at most, then Close, or a server's
+// CloseReq, goes until the peer answers. No more messages are taken; those that
+// still come are refused (Drop Code 1).
 func (c *Conn) Close(now time.Time) {
 	switch {
 	case c.draining || c.state == StateClosed || c.state > StateOpen:
@@ -17,13 +18,27 @@ func (c *Conn) Close(now time.Time) {
 	case c.state < StatePartOpen:
 		// The peer does not know our numbers, or has no use for them.
 		c.finish(now, wire.ResetAborted, [3]byte{}, false)
-	case c.queue.n == 0 || c.cfg.Linger < 0:
+	case c.cfg.Linger < 0:
 		c.draining = true
 		c.dropQueue()
 		c.enterClosing(now)
 	default:
 		c.draining = true
 		c.drainBy = now.Add(c.cfg.Linger)
+		c.drained(now)
+	}
+}
+
+// drained closes when the queue is empty and the fate of each message known: a
+// Sync asks for the last ones, as its answer can bring an Ack Vector.
+func (c *Conn) drained(now time.Time) {
+	switch {
+	case !c.draining || c.queue.n > 0 || c.state != StatePartOpen && c.state != StateOpen:
+	case c.out.messages == 0 || expired(now, &c.settleBy):
+		c.enterClosing(now)
+	case c.settleBy.IsZero():
+		c.settleBy = now.Add(max(3*c.roundTrip(), minSettle))
+		c.due.sync, c.syncAck = true, c.in.head
 	}
 }
 
@@ -43,7 +58,7 @@ func (c *Conn) enterClosing(now time.Time) {
 		c.state = StateCloseReq
 	}
 	c.due.closing, c.due.ack = true, false
-	c.drainBy, c.keepAliveAt, c.stallAt = time.Time{}, time.Time{}, time.Time{}
+	c.drainBy, c.settleBy, c.keepAliveAt, c.stallAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	c.limitAt = now.Add(closeLimit)
 	c.startRetry(now, max(2*c.roundTrip(), minCloseRetry))
 }
@@ -80,8 +95,8 @@ func (c *Conn) resetByPeer(now time.Time, p *wire.Packet) {
 func (c *Conn) end(s State, err *ResetError) {
 	c.state, c.err = s, err
 	c.due = due{}
-	c.retryAt, c.limitAt, c.keepAliveAt, c.stallAt, c.drainBy, c.sendAt =
-		time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	c.retryAt, c.limitAt, c.keepAliveAt, c.stallAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	c.drainBy, c.settleBy, c.sendAt = time.Time{}, time.Time{}, time.Time{}
 	c.dropQueue()
 	c.forgetOutstanding()
 	c.events.push(Event{Kind: EventClosed})

@@ -40,6 +40,7 @@ const (
 	partOpenRetry   = 200 * time.Millisecond
 	minFeatureRetry = 200 * time.Millisecond
 	minCloseRetry   = 200 * time.Millisecond
+	minSettle       = 300 * time.Millisecond
 	handshakeLimit  = 4 * MSL
 	closeLimit      = 4 * MSL
 	timeWait        = 2 * MSL
@@ -87,6 +88,7 @@ type Conn struct {
 	ndp      uint64    // non-data packets since the last data packet
 	draining bool      // Close was called
 	drainBy  time.Time
+	settleBy time.Time // for the fates of the last messages
 
 	// What is to be sent.
 	due       due

@@ -324,6 +324,12 @@ func (n *negotiation) receiveConfirm(r *receivedFeature, p place, o wire.Feature
 		}
 	} else {
 		v, valid := nonNegotiable(o.Feature, o.Values)
+		if valid && v != e.want && v == e.value {
+			// Our last Change, repeated, has been confirmed twice, and the
+			// second time in a packet that acknowledges more: Linux collects
+			// Confirms. The answer to the present one is still to come.
+			return fault{}
+		}
 		if !valid || v != e.want {
 			return optionFault(wire.ResetOptionError, r.o)
 		}

@@ -92,6 +92,19 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	return l, nil
 }
 
+// SetServices replaces the service codes that are served. Each must have a
+// valid Config.
+func (l *Listener) SetServices(codes []wire.ServiceCode) error {
+	for _, s := range codes {
+		c := l.cfg.forService(s)
+		if err := c.Validate(); err != nil {
+			return err
+		}
+	}
+	l.cfg.Services = slices.Clone(codes)
+	return nil
+}
+
 func (c *ListenerConfig) forService(s wire.ServiceCode) Config {
 	if d, ok := c.Configs[s]; ok {
 		return d

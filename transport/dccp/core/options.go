@@ -67,7 +67,9 @@ func (c *Conn) readOptions(now time.Time, p *wire.Packet) fault {
 func (c *Conn) readOption(now time.Time, p *wire.Packet, opt wire.Option) fault {
 	o := &c.received
 	understood := true
-	acks := p.Type.HasAck() && p.Type != wire.Sync && p.Type != wire.SyncAck
+	// The number on a Sync or SyncAck need not be the greatest that came, from
+	// which its sender's vectors start (Section 5.7), unless that is our last.
+	acks := p.Type.HasAck() && p.Type != wire.Sync && (p.Type != wire.SyncAck || p.Ack == c.gss)
 	switch t := opt.Type; t {
 	case wire.OptSlowReceiver:
 		o.slow = true
@@ -84,8 +86,6 @@ func (c *Conn) readOption(now time.Time, p *wire.Packet, opt wire.Option) fault 
 		o.ndp, o.hasNDP = wire.NDPCount(opt.Data)
 		understood = o.hasNDP
 	case wire.OptAckVector0, wire.OptAckVector1:
-		// On a Sync or SyncAck it would speak of other packets than the
-		// sender of the option means.
 		if acks {
 			o.vector = join(&o.joinedV, o.vector, opt.Data)
 		}

@@ -23,6 +23,7 @@ func (c *Conn) HandlePacket(now time.Time, p *wire.Packet) {
 	}
 	if c.step5(now, p) && c.step6(now, p) && c.step7(now, p) && c.step8(now, p) {
 		c.steps9to16(now, p)
+		c.drained(now)
 	}
 }
 

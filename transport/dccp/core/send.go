@@ -144,10 +144,18 @@ func (c *Conn) appendSync(now time.Time, b []byte, t wire.Type, ack wire.Seq) ([
 	p := wire.Packet{Type: t, Ack: ack, Seq: c.nextSeq()}
 	opts := c.appendAlways(now, c.scratch[:0])
 	opts = c.appendNegotiation(now, opts, p.Seq)
-	if t == wire.Sync {
+	flags := uint64(0)
+	switch {
+	case t == wire.Sync:
 		c.time(now, p.Seq)
+	case ack == c.in.head && c.receiver != nil:
+		// The number that a vector starts from.
+		var whole bool
+		if opts, whole = c.appendAck(opts, wire.MaxOptionData); whole {
+			flags = sentAcks | uint64(ack)
+		}
 	}
-	b, s := c.emit(now, b, &p, opts, 0)
+	b, s := c.emit(now, b, &p, opts, flags)
 	return b, s, true
 }
 
@@ -254,9 +262,7 @@ func (c *Conn) appendMessage(now time.Time, b []byte, t wire.Type, opts []byte, 
 		c.full = false
 		c.events.push(Event{Kind: EventWritable})
 	}
-	if c.draining && c.queue.n == 0 {
-		c.enterClosing(now)
-	}
+	c.drained(now)
 	return b, s, true
 }
 

@@ -27,7 +27,6 @@ type simEnd struct {
 	tuple    Tuple
 	peer     *simEnd
 	node     *sim.Node
-	buf      []byte
 	replies  [][]byte
 
 	toSend, sent int // messages of the application

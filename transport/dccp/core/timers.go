@@ -9,7 +9,7 @@ import (
 // NextTimer is when HandleTimer is to be called; zero: never.
 func (c *Conn) NextTimer() time.Time {
 	next := c.limitAt
-	for _, t := range [...]time.Time{c.retryAt, c.keepAliveAt, c.stallAt, c.drainBy} {
+	for _, t := range [...]time.Time{c.retryAt, c.keepAliveAt, c.stallAt, c.drainBy, c.settleBy} {
 		next = sooner(next, t)
 	}
 	if c.state != StatePartOpen && c.state != StateOpen {
@@ -53,6 +53,9 @@ func (c *Conn) HandleTimer(now time.Time) {
 	if expired(now, &c.drainBy) {
 		c.dropQueue()
 		c.enterClosing(now)
+	}
+	if !c.settleBy.IsZero() && !now.Before(c.settleBy) {
+		c.drained(now)
 	}
 	if c.state != StatePartOpen && c.state != StateOpen {
 		return
