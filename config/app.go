@@ -49,6 +49,7 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 			_ = os.Unsetenv(name) // it is a valid name
 		}
 	}
+	app.Metadata = map[string]any{arguments: args}
 	return Report(app.ErrWriter, app.Name, app.RunContext(ctx, args))
 }
 

@@ -42,6 +42,7 @@ func Security() []cli.Flag {
 		&cli.StringFlag{Category: in, Name: "ca", Usage: "the authorities that vouch for peers, PEM `FILE`", EnvVars: Env("ca")},
 		&cli.StringFlag{Category: in, Name: "psk-identity", Usage: "our `NAME` with a pre-shared key", DefaultText: "the only one in --psk-file", EnvVars: Env("psk-identity")},
 		&cli.StringFlag{Category: in, Name: "psk-file", Usage: "pre-shared keys, IDENTITY:HEXKEY a line, in `FILE`", EnvVars: Env("psk-file")},
+		&cli.DurationFlag{Category: in, Name: "watch-files", Value: 30 * time.Second, Usage: "look every `TIME` whether these files were renewed; 0: only with SIGHUP", EnvVars: Env("watch-files")},
 		&cli.StringFlag{Category: in, Name: "keylog", Usage: "write session secrets to `FILE` (NSS key log): only for debugging", EnvVars: Env("keylog")},
 		&cli.BoolFlag{Category: in, Name: "insecure", Usage: "allow plain transports beyond this host", EnvVars: Env("insecure")},
 	}

@@ -81,7 +81,13 @@ func TestLogger(t *testing.T) {
 		{"debug", "JSON", `"msg":"x"`},
 	} {
 		var b strings.Builder
-		log, err := Logger(&b, row.level, row.format)
+		level := new(slog.LevelVar)
+		l, err := parseLevel(row.level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		level.Set(l)
+		log, err := logger(&b, level, row.format)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,10 +96,13 @@ func TestLogger(t *testing.T) {
 			t.Errorf("%v: %s", row, b.String())
 		}
 	}
-	for _, bad := range [][2]string{{"loud", "text"}, {"info", "xml"}, {"", "text"}} {
-		if _, err := Logger(io.Discard, bad[0], bad[1]); err == nil {
-			t.Errorf("%v: no error", bad)
+	for _, bad := range []string{"loud", ""} {
+		if _, err := parseLevel(bad); err == nil {
+			t.Errorf("%q: no error", bad)
 		}
+	}
+	if _, err := logger(io.Discard, slog.LevelInfo, "xml"); err == nil {
+		t.Error("xml: no error")
 	}
 }
 
@@ -112,13 +121,14 @@ func TestEvery(t *testing.T) {
 	})
 }
 
-// The first SIGTERM ends the context, SIGHUP only is told. That the second
-// ends the process, the scripts of the programs show.
+// The first SIGTERM ends the context, SIGHUP comes by a channel and ends
+// nothing. That the second SIGTERM ends the process, the scripts of the
+// programs show.
 func TestSignals(t *testing.T) {
 	var lines atomic.Int32
 	told := make(chan string, 8)
 	log := slog.New(slog.NewTextHandler(writer(func(b []byte) { lines.Add(1); told <- string(b) }), nil))
-	ctx, stop := Signals(t.Context(), log)
+	ctx, hup, stop := Signals(t.Context(), log)
 	defer stop()
 	kill := func(s syscall.Signal) string {
 		if err := syscall.Kill(os.Getpid(), s); err != nil {
@@ -126,8 +136,11 @@ func TestSignals(t *testing.T) {
 		}
 		return <-told
 	}
-	if got := kill(syscall.SIGHUP); !strings.Contains(got, "reload is not available") || ctx.Err() != nil {
-		t.Errorf("%s, %v", got, ctx.Err())
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if <-hup; ctx.Err() != nil {
+		t.Error(ctx.Err())
 	}
 	if got := kill(syscall.SIGTERM); !strings.Contains(got, "signal=SIGTERM") {
 		t.Error(got)

@@ -11,12 +11,12 @@ import (
 
 // Signals returns a context that ends with the first SIGTERM or SIGINT, so
 // that the program can end in order; the second ends the process at once, in
-// the system's way. With a log SIGHUP, which ends a process unasked, is only
-// told there, unless the process was started with it ignored (nohup). Stop
-// gives the signals back.
-func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, stop func()) {
+// the system's way. With a log, SIGHUP does not end the process but comes by
+// hup, several at once as one, unless the process was started with it ignored
+// (nohup). Stop gives the signals back.
+func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, hup <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
-	got := make(chan os.Signal, 4)
+	got, hung := make(chan os.Signal, 4), make(chan struct{}, 1)
 	signal.Notify(got, os.Interrupt, syscall.SIGTERM)
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -32,7 +32,10 @@ func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, sto
 				return
 			case s := <-got:
 				if s == syscall.SIGHUP {
-					log.Warn("signal ignored: reload is not available in this version, restart instead", "signal", "SIGHUP")
+					select {
+					case hung <- struct{}{}:
+					default: // one waits already
+					}
 					continue
 				}
 				signal.Reset(os.Interrupt, syscall.SIGTERM)
@@ -41,7 +44,7 @@ func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, sto
 			}
 		}
 	})
-	return ctx, sync.OnceFunc(func() {
+	return ctx, hung, sync.OnceFunc(func() {
 		signal.Stop(got)
 		close(ended)
 		wg.Wait()

@@ -55,7 +55,7 @@ func decodeAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := config.Signals(c.Context, nil)
+	ctx, _, stop := config.Signals(c.Context, nil)
 	defer stop()
 	// Lines of a capture that is still being made are shown as they come.
 	defer config.Every(time.Second, func() { _ = sink.Flush() })() // its error comes again with Close

@@ -14,8 +14,7 @@ import (
 type teller struct {
 	log       *slog.Logger
 	collector *collect.Collector
-	listeners []transport.Listener
-	endpoints []transport.Endpoint // of listeners
+	listeners *listeners
 
 	last    collect.Summary
 	refused uint64
@@ -25,8 +24,9 @@ type teller struct {
 func (t *teller) tell() {
 	st := t.collector.Stats()
 	var refused uint64
-	ls := make([]transport.ListenerStats, len(t.listeners))
-	for i, l := range t.listeners {
+	all := t.listeners.every()
+	ls := make([]transport.ListenerStats, len(all))
+	for i, l := range all {
 		ls[i] = l.Stats()
 		refused += ls[i].SessionsRefused + ls[i].HandshakesFailed + ls[i].HandshakesLimited
 	}
@@ -75,13 +75,14 @@ type listenerDetail struct {
 // summary is what the collector did in all.
 func (t *teller) summary() *summary {
 	sum := &summary{Exporters: t.collector.Accounts()}
-	ls := make([]transport.ListenerStats, len(t.listeners))
-	for i, l := range t.listeners {
+	all := t.listeners.every()
+	ls := make([]transport.ListenerStats, len(all))
+	for i, l := range all {
 		st := l.Stats()
 		ls[i] = st
 		maps.DeleteFunc(st.Dropped, func(_ string, n uint64) bool { return n == 0 })
 		sum.Listeners = append(sum.Listeners, listenerDetail{
-			t.endpoints[i].String(), l.Addr().String(), st.DatagramsReceived, st.SocketDrops,
+			l.endpoint.String(), l.Addr().String(), st.DatagramsReceived, st.SocketDrops,
 			st.SessionsOpened, st.SessionsRefused, st.HandshakesFailed, st.Dropped,
 		})
 	}

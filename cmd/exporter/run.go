@@ -54,7 +54,7 @@ func runAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := config.Signals(c.Context, s.log)
+	ctx, _, stop := config.Signals(c.Context, s.log)
 	defer stop()
 	err = s.pump(ctx, exp, src)
 	return errors.Join(err, config.WriteSummary(c.App.Writer, s.summary, exp.Summary()))

@@ -65,7 +65,7 @@ func settingsOf(c *cli.Context) (*settings, error) {
 	if c.Args().Present() {
 		return nil, config.Usage("exporter "+c.Command.Name+" takes only flags; quote a URL or source that holds & or ?", "unexpected argument %q", c.Args().First())
 	}
-	log, err := config.Logger(c.App.ErrWriter, c.String("log-level"), c.String("log-format"))
+	log, _, err := config.NewLog(c)
 	if err != nil {
 		return nil, err
 	}

@@ -225,6 +225,26 @@ func (s *Sink) flush(q *series) error {
 	return nil
 }
 
+// Rotate ends all files: what follows goes to others.
+func (s *Sink) Rotate() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fs.ErrClosed
+	}
+	var errs []error
+	for _, q := range s.series {
+		err := errors.Join(q.finish(), q.w.Rotate())
+		if err == nil {
+			err = s.end(q)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ipfix sink: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Close ends all files.
 func (s *Sink) Close() error {
 	s.mu.Lock()

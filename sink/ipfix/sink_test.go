@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -467,4 +468,32 @@ func BenchmarkSink(b *testing.B) {
 	}
 	s.Close()
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(batch.Records), "ns/record")
+}
+
+// Rotate ends the files of all exporters; the next ones begin with templates
+// again.
+func TestSink_Rotate(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	tm := template(t, 300, 0, 4, 1)
+	for range 2 {
+		write(t, s, batch("a", 1, 1, 7, tm, 6), batch("b", 2, 1, 7, tm, 17))
+		if err := s.Rotate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := files(t, dir); len(got) != 4 || s.Stats().Files != 4 || s.Stats().Open != 0 {
+		t.Errorf("%v, %+v", got, s.Stats())
+	}
+	for name, lines := range dumpAll(t, dir) {
+		if len(lines) != 3 || !strings.HasPrefix(lines[1], "template ") || !strings.HasPrefix(lines[2], "data ") {
+			t.Errorf("%s: %q", name, lines)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Rotate(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
 }

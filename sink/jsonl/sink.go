@@ -257,6 +257,20 @@ func (s *Sink) end() error {
 	return nil
 }
 
+// Rotate writes what is left and finishes the file: what follows goes to
+// another. A stream is only written to.
+func (s *Sink) Rotate() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fs.ErrClosed
+	}
+	if err := s.flush(); err != nil || s.file == nil {
+		return err
+	}
+	return s.end()
+}
+
 // Close writes what is left and finishes the file. What cannot be written is
 // counted as lost.
 func (s *Sink) Close() error {

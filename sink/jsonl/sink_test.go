@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -350,4 +353,46 @@ func TestSink_WriteAllocates0(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 	do(t, s.Close())
+}
+
+// Rotate ends the file now; what follows goes to another, and nothing is lost
+// in between. With nothing written there is no file.
+func TestSink_Rotate(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	do(t, s.Rotate())
+	do(t, s.Write(batch(t, 0, 2)))
+	do(t, s.Rotate())
+	if got := files(t, dir); len(got) != 1 || !strings.HasSuffix(firstKey(got), suffix) || got[firstKey(got)] != lines(0, 2) {
+		t.Fatalf("%q", got)
+	}
+	do(t, s.Rotate())
+	do(t, s.Write(batch(t, 2, 3)))
+	do(t, s.Close())
+	all := ""
+	got := files(t, dir)
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		all += got[name]
+	}
+	if d := cmp.Diff(lines(0, 5), all); d != "" || len(got) != 2 {
+		t.Errorf("%d files: %s", len(got), d)
+	}
+	if err := s.Rotate(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+
+	var out bytes.Buffer
+	s = open(t, "-", Config{Stdout: &out})
+	do(t, s.Write(batch(t, 0, 1)))
+	do(t, s.Rotate())
+	if out.String() != line(0) {
+		t.Errorf("%q", out.String())
+	}
+}
+
+func firstKey(m map[string]string) string {
+	for k := range m {
+		return k
+	}
+	return ""
 }
