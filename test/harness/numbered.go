@@ -92,11 +92,15 @@ func (y Tally) count(t testing.TB, number string) {
 
 var dumped = regexp.MustCompile(`octetDeltaCount : (\d+)`)
 
-// WrittenIPFIX counts the numbers up to n in IPFIX files that nobody writes:
-// with tshark, with libfixbuf's ipfixDump and with our own reader, which must
+// WrittenIPFIX counts the numbers up to n in IPFIX files that nobody writes, by
+// a pattern of their names: with tshark, with libfixbuf's ipfixDump and with our own reader, which must
 // agree.
-func WrittenIPFIX(t testing.TB, n int, files ...string) Tally {
+func WrittenIPFIX(t testing.TB, n int, pattern string) Tally {
 	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
 	wireshark, fixbuf, ours := make(Tally, n+1), make(Tally, n+1), make(Tally, n+1)
 	for _, name := range files {
 		out := Run(t, Tool(t, "tshark"), "-r", name, "-T", "fields", "-e", "cflow.octets")
@@ -110,7 +114,7 @@ func WrittenIPFIX(t testing.TB, n int, files ...string) Tally {
 	}
 	for i := range ours {
 		if ours[i] != wireshark[i] || ours[i] != fixbuf[i] {
-			t.Fatalf("%v: number %d stands there %d times, for tshark %d, for ipfixDump %d", files, i, ours[i], wireshark[i], fixbuf[i])
+			t.Fatalf("%s: number %d stands there %d times, for tshark %d, for ipfixDump %d", pattern, i, ours[i], wireshark[i], fixbuf[i])
 		}
 	}
 	return wireshark

@@ -2,11 +2,9 @@ package metering
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +18,7 @@ import (
 	"ipfixsuite/ie"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/metering"
+	"ipfixsuite/test/workload"
 )
 
 const (
@@ -82,46 +81,6 @@ func export(path, to string) error {
 	return f.Close()
 }
 
-// generate writes a capture of TCP biflows whose packets come in no order.
-func generate(b *testing.B, path string) {
-	f, err := os.Create(path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	w := bufio.NewWriterSize(f, 1<<20)
-	le := binary.LittleEndian
-	w.Write([]byte{0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0})
-	rng := rand.New(rand.NewPCG(1, 2))
-	frame := make([]byte, 16+54)
-	copy(frame[16:], []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6})
-	for i := range packets {
-		us := uint64(i) * 10 // 100 k packets a second
-		flow := rng.Uint32N(biflows)
-		length := 54 + rng.IntN(1460)
-		le.PutUint32(frame, uint32(1_700_000_000+us/1e6))
-		le.PutUint32(frame[4:], uint32(us%1e6))
-		le.PutUint32(frame[8:], 54)
-		le.PutUint32(frame[12:], uint32(length))
-		ip := frame[16+14:]
-		binary.BigEndian.PutUint16(ip[2:], uint16(length-14))
-		src, dst := ip[12:16], ip[16:20]
-		sport, dport := ip[20:22], ip[22:24]
-		if rng.IntN(2) == 0 {
-			src, dst, sport, dport = dst, src, dport, sport
-		}
-		binary.BigEndian.PutUint32(src, 0x0a000000+flow)
-		binary.BigEndian.PutUint32(dst, 0xc0000200+flow%200)
-		binary.BigEndian.PutUint16(sport, uint16(1024+flow%60000))
-		binary.BigEndian.PutUint16(dport, 443)
-		ip[32], ip[33] = 0x50, 0x10
-		w.Write(frame)
-	}
-	if err := w.Flush(); err != nil {
-		b.Fatal(err)
-	}
-}
-
 // cpu runs a program and tells its processor time, user and system.
 func cpu(b *testing.B, cmd *exec.Cmd) time.Duration {
 	out, err := cmd.CombinedOutput()
@@ -139,7 +98,9 @@ func BenchmarkPeer_Softflowd(b *testing.B) {
 	need(b, "softflowd")
 	dir := b.TempDir()
 	path := filepath.Join(dir, "bench.pcap")
-	generate(b, path)
+	if err := workload.Capture(path, packets, biflows); err != nil {
+		b.Fatal(err)
+	}
 	sink, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -162,7 +123,9 @@ func BenchmarkPeer_Softflowd(b *testing.B) {
 // BenchmarkPeer_Pcapgo reads the same file by our reader and by gopacket's.
 func BenchmarkPeer_Pcapgo(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "bench.pcap")
-	generate(b, path)
+	if err := workload.Capture(path, packets, biflows); err != nil {
+		b.Fatal(err)
+	}
 	b.Run("ours", func(b *testing.B) {
 		for b.Loop() {
 			f, err := capture.OpenFile(path)

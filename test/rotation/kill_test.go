@@ -47,7 +47,7 @@ func TestCollector_Killed(t *testing.T) {
 	got := c.Summary()
 	written := harness.Written(t, n, flows)
 	missing, again := written.Missing(), written.Again()
-	archived := harness.WrittenIPFIX(t, n, files(t, archive)...)
+	archived := harness.WrittenIPFIX(t, n, filepath.Join(archive, "*"))
 	after := detected(e, killed)
 	t.Logf("%d kills, %d records: %d missing, %d twice (%v replayed), %v collectors lost, known after p50 %v, p95 %v, max %v",
 		kills, n, missing, again, sum["records_replayed"], sum["collectors_lost"], percentile(after, 50), percentile(after, 95), percentile(after, 100))

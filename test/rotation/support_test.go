@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -24,14 +23,4 @@ func long(t *testing.T, otherwise time.Duration) time.Duration {
 		t.Fatalf("IPFIXSUITE_ROTATION_TIME: %v", err)
 	}
 	return d
-}
-
-// files are those of a sink's folder.
-func files(t *testing.T, dir string) []string {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
 }

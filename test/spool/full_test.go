@@ -57,7 +57,7 @@ func TestSpool_DiskFull(t *testing.T) {
 	e.Wait(refused)
 	e.Kill()
 	live := feed.End() + 1
-	first := harness.WrittenIPFIX(t, n, segments(t, spool)...)
+	first := harness.WrittenIPFIX(t, n, filepath.Join(spool, segments))
 
 	begin := time.Now()
 	e = export()
@@ -129,7 +129,7 @@ func TestSpool_DiskFull_GivenUp(t *testing.T) {
 	if told := strings.Join(last, "\n"); !strings.Contains(told, fmt.Sprintf("%.0f records were not sent", sum["records_dropped"])) {
 		t.Errorf("it does not say how many records it cost")
 	}
-	at := harness.WrittenIPFIX(t, n, segments(t, spool)...)
+	at := harness.WrittenIPFIX(t, n, filepath.Join(spool, segments))
 	t.Logf("%d records on the disk; %v", at.Present(), sum)
 	if sum["records_exported"] != n || sum["records_sent"] != 0 || sum["records_dropped"] == 0 ||
 		sum["records_spooled"]+sum["records_dropped"] != n || sum["records_spooled"] != float64(at.Present()) {

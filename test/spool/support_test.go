@@ -15,10 +15,17 @@ func TestMain(m *testing.M) { harness.Main(m) }
 // long says whether the longer forms are wished for.
 func long() bool { return os.Getenv("IPFIXSUITE_LONG") == "1" }
 
-// octets is how much the segments of a spool hold.
+// segments are the files of a spool that hold records.
+const segments = "spool-*"
+
+// octets is how much there is in them.
 func octets(t *testing.T, dir string) (sum int64) {
 	t.Helper()
-	for _, name := range segments(t, dir) {
+	names, err := filepath.Glob(filepath.Join(dir, segments))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
 		st, err := os.Stat(name)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // it has got its name, or was delivered
@@ -29,15 +36,6 @@ func octets(t *testing.T, dir string) (sum int64) {
 		sum += st.Size()
 	}
 	return sum
-}
-
-func segments(t *testing.T, dir string) []string {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "spool-*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
 }
 
 // until waits for something to become true.

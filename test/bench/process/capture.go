@@ -1,18 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"ipfixsuite/test/workload"
 )
 
 const (
@@ -31,7 +29,7 @@ func (b *bench) capture() error {
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "biflows.pcap")
-	if err := generate(file); err != nil {
+	if err := workload.Capture(file, packets, biflows); err != nil {
 		return err
 	}
 	d, err := newDrain()
@@ -94,45 +92,6 @@ func (b *bench) cpuOf(args []string) (time.Duration, error) {
 		return 0, fmt.Errorf("%s: %w\n%s", filepath.Base(args[0]), err, out)
 	}
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
-}
-
-// generate writes a capture of TCP biflows whose packets come in no order, 54
-// octets of each kept.
-func generate(path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	header := []byte{0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0}
-	_, err = w.Write(header)
-	rng := rand.New(rand.NewPCG(1, 2))
-	frame := make([]byte, 16+54)
-	copy(frame[16:], []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6})
-	le, be := binary.LittleEndian, binary.BigEndian
-	for i := 0; i < packets && err == nil; i++ {
-		us := uint64(i) * 10 // 100 k packets a second
-		flow := rng.Uint32N(biflows)
-		length := 54 + rng.IntN(1460)
-		le.PutUint32(frame, uint32(1_700_000_000+us/1e6))
-		le.PutUint32(frame[4:], uint32(us%1e6))
-		le.PutUint32(frame[8:], 54)
-		le.PutUint32(frame[12:], uint32(length))
-		ip := frame[16+14:]
-		be.PutUint16(ip[2:], uint16(length-14))
-		src, dst := ip[12:16], ip[16:20]
-		sport, dport := ip[20:22], ip[22:24]
-		if rng.IntN(2) == 0 {
-			src, dst, sport, dport = dst, src, dport, sport
-		}
-		be.PutUint32(src, 0x0a000000+flow)
-		be.PutUint32(dst, 0xc0000200+flow%200)
-		be.PutUint16(sport, uint16(1024+flow%60000))
-		be.PutUint16(dport, 443)
-		ip[32], ip[33] = 0x50, 0x10
-		_, err = w.Write(frame)
-	}
-	return errors.Join(err, w.Flush(), f.Close())
 }
 
 // drain takes whatever is sent to it.

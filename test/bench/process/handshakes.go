@@ -32,6 +32,14 @@ func cpuOfProcess(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
+// cpuOfBoth is what this process and another have used.
+func cpuOfBoth(pid int) (ours, theirs time.Duration, err error) {
+	if ours, err = cpuOfProcess(0); err == nil {
+		theirs, err = cpuOfProcess(pid)
+	}
+	return ours, theirs, err
+}
+
 // handshake is one turn's price of a session, opened and closed: in time until
 // it is open, and in processor time of both ends.
 type handshake struct {
@@ -104,11 +112,7 @@ func turn(d *dtls.Dialer, collector int, full bool) (h handshake, err error) {
 		}
 		_ = s.Close(ctx)
 	}
-	ours, err := cpuOfProcess(0)
-	if err != nil {
-		return h, err
-	}
-	theirs, err := cpuOfProcess(collector)
+	ours, theirs, err := cpuOfBoth(collector)
 	if err != nil {
 		return h, err
 	}
@@ -127,11 +131,7 @@ func turn(d *dtls.Dialer, collector int, full bool) (h handshake, err error) {
 		}
 		_ = s.Close(ctx)
 	}
-	nowOurs, err := cpuOfProcess(0)
-	if err != nil {
-		return h, err
-	}
-	nowTheirs, err := cpuOfProcess(collector)
+	nowOurs, nowTheirs, err := cpuOfBoth(collector)
 	if err != nil {
 		return h, err
 	}
