@@ -38,11 +38,8 @@ func (o *receivedOptions) reset() {
 func (c *Conn) readOptions(now time.Time, p *wire.Packet) fault {
 	o := &c.received
 	o.reset()
-	r := wire.ReadOptions(p.Options)
+	r := p.ReadOptions()
 	for r.Next() {
-		if p.Type == wire.Data && !r.Option.Type.OnData() {
-			continue // Section 5.8, MUST
-		}
 		if f := c.readOption(now, p, r.Option); f.code != 0 {
 			return f
 		}
@@ -53,9 +50,7 @@ func (c *Conn) readOptions(now time.Time, p *wire.Packet) fault {
 	}
 	if err := r.Err(); err != nil {
 		c.stats.OptionErrors++
-		// On a Data packet Mandatory does not count, nor does what is wrong
-		// with it.
-		if errors.Is(err, wire.ErrMandatory) && p.Type != wire.Data {
+		if errors.Is(err, wire.ErrMandatory) {
 			return fault{code: wire.ResetOptionError, data: [3]byte{byte(wire.OptMandatory)}}
 		}
 	}

@@ -73,7 +73,7 @@ var ErrOptionLength = errors.New("dccp options: nonsensical length")
 
 // Options walks an option area, in its order:
 //
-//	for r := wire.ReadOptions(p.Options); r.Next(); {
+//	for r := p.ReadOptions(); r.Next(); {
 //		switch r.Option.Type { … }
 //	}
 //
@@ -83,17 +83,35 @@ type Options struct {
 	Option Option // valid after Next returned true
 	rest   []byte
 	err    error
+	onData bool
 }
 
 // ReadOptions starts at the beginning of an option area.
 func ReadOptions(area []byte) Options { return Options{rest: area} }
 
+// ReadOptions starts at the beginning of the packet's options. On a Data packet
+// those that do not count there are passed over, Mandatory among them.
+func (p *Packet) ReadOptions() Options {
+	return Options{rest: p.Options, onData: p.Type == Data}
+}
+
 // Next moves to the next option; false at the end or at a fault (Err).
 func (r *Options) Next() bool {
+	for r.next() {
+		if !r.onData || r.Option.Type.OnData() {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Options) next() bool {
 	mandatory := false
 	for len(r.rest) > 0 {
 		t := OptionType(r.rest[0])
 		switch {
+		case t == OptMandatory && r.onData:
+			r.rest = r.rest[1:]
 		case t == OptMandatory:
 			if mandatory {
 				return r.fail(ErrMandatory)

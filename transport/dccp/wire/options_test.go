@@ -117,6 +117,24 @@ func TestReadOptions(t *testing.T) {
 	}
 }
 
+// RFC 4340, Sections 5.8 and 5.8.2: on a Data packet neither Mandatory nor what
+// could reset the connection counts.
+func TestReadOptionsOfData(t *testing.T) {
+	p := Packet{Type: Data, Options: []byte{1, 1, 45, 3, 9, 1, 32, 4, 1, 2, 38, 3, 0, 2, 1}}
+	var got []Option
+	r := p.ReadOptions()
+	for r.Next() {
+		got = append(got, r.Option)
+	}
+	if len(got) != 2 || got[0].Type != 45 || got[0].Mandatory || got[1].Type != OptSlowReceiver || r.Err() != nil {
+		t.Errorf("%+v, %v", got, r.Err())
+	}
+	p.Type = Ack
+	if r = p.ReadOptions(); r.Next() || r.Err() == nil {
+		t.Error("Mandatory Mandatory counts on an Ack")
+	}
+}
+
 // RFC 4340, Table 3, column DCCP-Data.
 func TestOptionsIgnoredOnData(t *testing.T) {
 	for _, o := range []OptionType{1, 32, 33, 34, 35, 36, 38, 39, 40, 43, 192, 193, 194} {
