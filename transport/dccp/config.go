@@ -29,6 +29,9 @@ const (
 const (
 	defaultReceiveBuffer = 256 << 10
 	defaultBacklog       = 128
+
+	defaultMaxConns          = 65536
+	defaultMaxConnsPerPrefix = 4096
 )
 
 // Config sets up connections. The zero value works.

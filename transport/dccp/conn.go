@@ -1,6 +1,7 @@
 package dccp
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -57,6 +58,7 @@ type Conn struct {
 	mtuAt       time.Time     // when to ask for the path's MTU again
 	established bool
 	closing     bool // Close was called here
+	over        bool // the machine has ended
 	ended       bool // done is closed
 	retired     bool // the endpoint has forgotten it
 	err         error
@@ -101,7 +103,25 @@ type outbox struct {
 // outboxSize bounds a batch.
 const outboxSize = 64
 
-var outboxes = sync.Pool{New: func() any { return new(outbox) }}
+// outboxes are spare ones: few are in use at once.
+var outboxes = make(chan *outbox, 32)
+
+func takeOutbox() *outbox {
+	select {
+	case o := <-outboxes:
+		return o
+	default:
+		return new(outbox)
+	}
+}
+
+func (o *outbox) giveBack() {
+	o.reset()
+	select {
+	case outboxes <- o:
+	default:
+	}
+}
 
 func (o *outbox) reset() {
 	clear(o.batch)
@@ -130,26 +150,28 @@ func (c *Conn) flush(now time.Time, o *outbox) {
 	for more := true; more; {
 		more = c.collect(now, o)
 		c.transmit(now, o)
-		c.events(now)
+		c.events()
 	}
 	if now.After(c.mtuAt) {
 		c.askMTU(now)
 	}
 	c.arm()
-	if s := c.m.State(); s == core.StateClosed || s == core.StateTimeWait && c.e.alone {
+	switch s := c.m.State(); {
+	case s == core.StateClosed, s == core.StateTimeWait && c.e.alone:
 		// A socket of the connection's own needs no TIMEWAIT: its port will
 		// not meet the same peer port soon again, and keeping the socket open
 		// for minutes costs more than the Reset that a late packet gets.
 		c.retire()
+	case c.over:
+		c.end(c.reason())
 	}
 }
 
 // drive is flush with an outbox of its own.
 func (c *Conn) drive(now time.Time) {
-	o := outboxes.Get().(*outbox)
+	o := takeOutbox()
 	c.flush(now, o)
-	o.reset()
-	outboxes.Put(o)
+	o.giveBack()
 }
 
 // transmit hands packets to the carrier. What it refuses is lost, as it might
@@ -188,7 +210,7 @@ func (c *Conn) askMTU(now time.Time) {
 
 // events takes up what the machine tells; c.mu is held, but not while Receive
 // runs.
-func (c *Conn) events(now time.Time) {
+func (c *Conn) events() {
 	for {
 		e, ok := c.m.Event()
 		if !ok {
@@ -211,14 +233,13 @@ func (c *Conn) events(now time.Time) {
 		case core.EventOpened:
 			c.establish()
 		case core.EventClosed:
-			c.end(c.reason())
+			c.over = true
 		}
 	}
 	// A client may send from PARTOPEN on.
 	if s := c.m.State(); s == core.StatePartOpen {
 		c.establish()
 	}
-	_ = now
 }
 
 func (c *Conn) establish() {
@@ -297,8 +318,8 @@ func (c *Conn) retire() {
 	}
 	c.retired = true
 	c.timer.Stop()
-	c.end(c.reason())
 	c.e.forget(c)
+	c.end(c.reason())
 }
 
 // arm sets the timer. One that fires too soon does no harm.
@@ -329,31 +350,45 @@ func (c *Conn) tick() {
 	c.drive(now)
 }
 
-// Close closes the connection in order: it waits until what is queued went and
-// the peer has answered, at most for Config.Linger; then it goes on by itself.
-// Read and Write return net.ErrClosed from now on.
+// Close is Shutdown that waits for Config.Linger at most.
 func (c *Conn) Close() error {
+	if c.linger == 0 {
+		c.shutdown()
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.linger)
+	defer cancel()
+	_ = c.Shutdown(ctx)
+	return nil
+}
+
+// Shutdown closes the connection in order and waits until what is queued went
+// and the peer has answered, or ctx ends; then it goes on by itself. Read and
+// Write return net.ErrClosed from now on.
+func (c *Conn) Shutdown(ctx context.Context) error {
+	c.shutdown()
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Conn) shutdown() {
 	c.mu.Lock()
-	first := !c.closing
+	defer c.mu.Unlock()
+	if c.closing {
+		return
+	}
 	c.closing = true
-	if first && !c.retired {
+	signal(c.readable)
+	signal(c.writable)
+	if !c.retired {
 		now := time.Now()
 		c.m.Close(now)
 		c.drive(now)
 	}
-	c.mu.Unlock()
-	signal(c.readable)
-	signal(c.writable)
-	if !first || c.linger == 0 {
-		return nil
-	}
-	t := time.NewTimer(c.linger)
-	defer t.Stop()
-	select {
-	case <-c.done:
-	case <-t.C:
-	}
-	return nil
 }
 
 // Abort ends the connection at once, with a Reset of code "Aborted"; what is

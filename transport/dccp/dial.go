@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"ipfixsuite/transport"
 	"ipfixsuite/transport/dccp/carrier"
 	"ipfixsuite/transport/dccp/core"
 )
@@ -38,7 +37,7 @@ func dialError(to Addr, err error) error {
 
 func dial(ctx context.Context, to Addr, service ServiceCode, cfg Config) (*Conn, error) {
 	port := clientPort()
-	var c transport.DatagramConn
+	var c socket
 	var local Addr
 	if to.UDP != 0 {
 		u, err := carrier.ConnectUDP(ctx, netip.AddrPortFrom(to.IP, to.UDP), cfg.socket())

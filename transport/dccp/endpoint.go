@@ -19,7 +19,7 @@ import (
 // Listeners, on several DCCP ports, and of dialled connections. Dial and
 // Listen of this package make one for themselves.
 type Endpoint struct {
-	io     transport.DatagramConn
+	io     socket
 	local  Addr // without a port
 	cfg    Config
 	secret core.Secret
@@ -28,8 +28,9 @@ type Endpoint struct {
 
 	mu     sync.Mutex
 	conns  map[core.Tuple]*Conn
-	ports  map[uint16]*port // listened on
-	stray  *port            // answers for the others
+	near   map[netip.Prefix]int // how many of them, by the peer's prefix
+	ports  map[uint16]*port     // listened on
+	stray  *port                // answers for the others
 	closed bool
 	// wild: the socket serves several of the host's addresses.
 	wild bool
@@ -39,6 +40,14 @@ type Endpoint struct {
 
 	malformed, refused atomic.Uint64
 	packets, octets    atomic.Uint64
+}
+
+// socket is a carrier.
+type socket interface {
+	transport.DatagramConn
+	// Source is the address that packets for a peer leave from.
+	Source(peer netip.Addr) (netip.Addr, error)
+	Stats() carrier.Stats
 }
 
 // EndpointStats are an endpoint's counts.
@@ -78,15 +87,15 @@ func listenUDP(at netip.AddrPort, cfg Config, alone bool) (*Endpoint, error) {
 }
 
 // newEndpoint takes the carrier over. Its goroutine is ended by Close.
-func newEndpoint(c transport.DatagramConn, local Addr, cfg Config, alone bool) (*Endpoint, error) {
+func newEndpoint(c socket, local Addr, cfg Config, alone bool) (*Endpoint, error) {
 	e := &Endpoint{
 		io: c, local: local, cfg: cfg, alone: alone,
-		conns: make(map[core.Tuple]*Conn), ports: make(map[uint16]*port),
+		conns: make(map[core.Tuple]*Conn), near: make(map[netip.Prefix]int), ports: make(map[uint16]*port),
 		wild: !local.IP.IsValid() || local.IP.IsUnspecified(),
 	}
 	random(e.secret[:])
 	var err error
-	if e.stray, err = newPort(e, 0); err != nil {
+	if e.stray, err = newPort(e, 0, nil); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	e.wg.Go(e.read)
@@ -159,7 +168,7 @@ func (r *reader) handle(now time.Time, d *transport.Datagram) {
 	}
 	c := r.conn
 	c.m.HandlePacket(now, &r.packet)
-	c.events(now)
+	c.events()
 	// Each packet's answers are made when it comes, so that acknowledgements
 	// say what they would have said without batches; they leave together.
 	if !c.retired && c.collect(now, &r.out) {
@@ -202,7 +211,7 @@ func (e *Endpoint) source(peer netip.Addr) (netip.Addr, error) {
 	if !e.wild {
 		return e.local.IP, nil
 	}
-	return carrier.Source(peer)
+	return e.io.Source(peer)
 }
 
 // add makes a connection known, unless its place is taken.
@@ -216,7 +225,26 @@ func (e *Endpoint) add(c *Conn) error {
 		return errPortInUse
 	}
 	e.conns[c.key] = c
+	e.near[prefix(c.peer.Addr())]++
 	return nil
+}
+
+// prefix is what is counted as one source: a /24 of IPv4, a /56 of IPv6.
+func prefix(a netip.Addr) netip.Prefix {
+	bits := 56
+	if a = a.Unmap().WithZone(""); a.Is4() {
+		bits = 24
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// living is how many connections there are, in all and from an address's
+// prefix.
+func (e *Endpoint) living(a netip.Addr) (all, near int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.conns), e.near[prefix(a)]
 }
 
 var errPortInUse = errors.New("dccp port in use")
@@ -226,6 +254,11 @@ func (e *Endpoint) forget(c *Conn) {
 	e.mu.Lock()
 	if e.conns[c.key] == c {
 		delete(e.conns, c.key)
+		if p := prefix(c.peer.Addr()); e.near[p] > 1 {
+			e.near[p]--
+		} else {
+			delete(e.near, p)
+		}
 	}
 	e.mu.Unlock()
 	e.leave()
@@ -298,10 +331,8 @@ func (e *Endpoint) Stats() EndpointStats {
 		PacketsReceived: e.packets.Load(), BytesReceived: e.octets.Load(), Malformed: e.malformed.Load(),
 		SendRefused: e.refused.Load(), SocketDrops: e.io.SocketDrops(), Unreachable: e.io.Unreachable(),
 	}
-	if r, ok := e.io.(interface{ Stats() carrier.Stats }); ok {
-		k := r.Stats()
-		s.Checksum, s.Malformed = k.Checksum, s.Malformed+k.Short
-	}
+	k := e.io.Stats()
+	s.Checksum, s.Malformed = k.Checksum, s.Malformed+k.Short
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s.Conns = len(e.conns)

@@ -22,17 +22,33 @@ type ListenerStats = core.ListenerStats
 
 // ListenConfig sets up a Listener. The zero value works.
 type ListenConfig struct {
-	// Config is that of the connections. Of several Listeners on one DCCP port
-	// the first decides on what is negotiated and queued.
+	// Config is that of the connections.
 	Config
 	// Backlog bounds the connections that nobody has accepted yet. Zero: 128.
 	// More are refused (Reset "Too Busy").
 	Backlog int
 	// MaxHalfOpen and MaxHalfOpenPerSource bound unfinished handshakes, in all
 	// and from one address; beyond, nothing is remembered until a client has
-	// returned an Init Cookie (RFC 4340, Section 8.1.4). Zero: 256 and 16.
+	// returned an Init Cookie (RFC 4340, Section 8.1.4). Zero: 256 and 16. Of
+	// several Listeners on one DCCP port the first decides.
 	MaxHalfOpen          int
 	MaxHalfOpenPerSource int
+	// MaxConns and MaxConnsPerPrefix bound the connections that live, in all
+	// and from one /24 of IPv4 or /56 of IPv6. Zero: 65536 and 4096. More are
+	// refused (Reset "Too Busy").
+	MaxConns          int
+	MaxConnsPerPrefix int
+}
+
+func (c *ListenConfig) limits() (all, perPrefix int) {
+	all, perPrefix = c.MaxConns, c.MaxConnsPerPrefix
+	if all <= 0 {
+		all = defaultMaxConns
+	}
+	if perPrefix <= 0 {
+		perPrefix = defaultMaxConnsPerPrefix
+	}
+	return all, perPrefix
 }
 
 // Listener accepts the connections for some service codes on one DCCP port. It
@@ -112,7 +128,7 @@ func (e *Endpoint) Listen(n uint16, services []ServiceCode, cfg ListenConfig) (*
 	p := e.ports[n]
 	if p == nil {
 		var err error
-		if p, err = newPort(e, n); err != nil {
+		if p, err = newPort(e, n, l); err != nil {
 			return nil, err
 		}
 	}
@@ -210,50 +226,49 @@ type port struct {
 
 	mu        sync.Mutex
 	m         *core.Listener
+	configs   map[ServiceCode]core.Config // the machine's own
 	listeners []*Listener
 	reply     []byte
 }
 
-func newPort(e *Endpoint, n uint16) (*port, error) {
-	p := &port{e: e, n: n}
-	return p, p.renew()
-}
-
-// renew makes the machine for the Listeners as they are.
-func (p *port) renew() error {
-	k := core.ListenerConfig{Rand: rand.Reader}
-	if len(p.listeners) > 0 {
-		first := p.listeners[0]
-		var err error
-		if k.Config, err = first.cfg.core(0); err != nil {
-			return err
-		}
+// newPort makes one for a first Listener; without, it is that of strays.
+func newPort(e *Endpoint, n uint16, first *Listener) (*port, error) {
+	p := &port{e: e, n: n, configs: make(map[ServiceCode]core.Config)}
+	k := core.ListenerConfig{Rand: rand.Reader, Configs: p.configs}
+	if first != nil {
 		k.MaxHalfOpen, k.MaxPerSource = first.cfg.MaxHalfOpen, first.cfg.MaxHalfOpenPerSource
 	}
+	var err error
+	p.m, err = core.NewListener(k)
+	return p, err
+}
+
+// serve tells the machine what is served; p.mu is held.
+func (p *port) serve() error {
+	var all []ServiceCode
 	for _, l := range p.listeners {
-		k.Services = append(k.Services, l.services...)
+		all = append(all, l.services...)
 	}
-	m, err := core.NewListener(k)
-	if err == nil {
-		p.m = m
-	}
-	return err
+	return p.m.SetServices(all)
 }
 
 func (p *port) add(l *Listener) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	k, err := l.cfg.core(0)
+	if err != nil {
+		return err
+	}
 	for _, s := range l.services {
 		if p.serving(s) != nil {
 			return fmt.Errorf("service code %v on dccp port %d: %w", s, p.n, errInUse)
 		}
 	}
-	p.listeners = append(p.listeners, l)
-	if err := p.renew(); err != nil {
-		p.listeners = p.listeners[:len(p.listeners)-1]
-		return err
+	for _, s := range l.services {
+		p.configs[s] = k
 	}
-	return nil
+	p.listeners = append(p.listeners, l)
+	return p.serve()
 }
 
 var errInUse = errors.New("in use")
@@ -268,7 +283,10 @@ func (p *port) remove(l *Listener) {
 		return
 	}
 	p.listeners = slices.Delete(p.listeners, i, i+1)
-	_ = p.renew() // with less than what it had agreed to
+	for _, s := range l.services {
+		delete(p.configs, s)
+	}
+	_ = p.serve() // fewer than it has agreed to
 	if len(p.listeners) == 0 && p.e.ports[p.n] == p {
 		delete(p.e.ports, p.n)
 	}
@@ -286,8 +304,9 @@ func (p *port) serving(s ServiceCode) *Listener {
 
 // handle takes a packet that belongs to no connection.
 func (p *port) handle(now time.Time, key core.Tuple, d *transport.Datagram, packet *wire.Packet) {
+	all, near := p.e.living(key.Remote.Addr())
 	p.mu.Lock()
-	p.m.SetBusy(p.busy(packet.Service))
+	p.m.SetBusy(p.busy(packet.Service, all, near))
 	var m *core.Conn
 	p.reply, m = p.m.HandlePacket(now, key, packet, p.reply[:0])
 	var l *Listener
@@ -323,15 +342,19 @@ func (p *port) adopt(now time.Time, key core.Tuple, l *Listener, m *core.Conn) {
 	}
 	c.start(now, m)
 	c.askMTU(now)
-	c.events(now)
+	c.events()
 	c.drive(now)
 }
 
-// busy tells whether the one who serves s has connections enough; p.mu is
-// held.
-func (p *port) busy(s ServiceCode) bool {
+// busy tells whether the one who serves s has connections enough, with all
+// that live and those near the one who asks; p.mu is held.
+func (p *port) busy(s ServiceCode, all, near int) bool {
 	l := p.serving(s)
-	return l != nil && len(l.accepted) == cap(l.accepted)
+	if l == nil {
+		return false
+	}
+	most, mostNear := l.cfg.limits()
+	return len(l.accepted) == cap(l.accepted) || all >= most || near >= mostNear
 }
 
 func (p *port) settled(key core.Tuple) {

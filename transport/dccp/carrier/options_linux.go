@@ -2,7 +2,6 @@ package carrier
 
 import (
 	"errors"
-	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -85,64 +84,4 @@ func control(c syscall.Conn, f func(fd int) error) error {
 	}
 	var inner error
 	return errors.Join(rc.Control(func(fd uintptr) { inner = f(int(fd)) }), inner)
-}
-
-// pathMTU is what the system knows of the path to an address, at most limit
-// unless that is 0.
-func pathMTU(peer netip.Addr, limit int) int {
-	mtu := probeMTU(peer)
-	if mtu <= 0 {
-		mtu = minMTU
-	}
-	if limit > 0 {
-		mtu = min(mtu, limit)
-	}
-	return mtu
-}
-
-// probeMTU asks the route of a UDP socket that sends nothing: sockets for
-// many peers know no path.
-func probeMTU(peer netip.Addr) int {
-	fd, err := connected(peer, unix.SOCK_DGRAM, 0, 9)
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return socketMTU(fd, !peer.Unmap().Is4())
-}
-
-// Source is the address that packets for a peer leave from, if it is not said;
-// invalid if this system does not tell.
-func Source(peer netip.Addr) (netip.Addr, error) {
-	fd, err := connected(peer, unix.SOCK_DGRAM, 0, 9)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return localAddr(fd)
-}
-
-func socketMTU(fd int, six bool) (mtu int) {
-	if six {
-		mtu, _ = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU)
-	} else {
-		mtu, _ = unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU)
-	}
-	return mtu
-}
-
-func connected(peer netip.Addr, typ, proto int, port uint16) (int, error) {
-	family := unix.AF_INET
-	if !peer.Unmap().Is4() {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
-	if err != nil {
-		return -1, err
-	}
-	if err := unix.Connect(fd, sockaddr(peer, port)); err != nil {
-		_ = unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
 }

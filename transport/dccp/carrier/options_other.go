@@ -13,19 +13,33 @@ import (
 func prepareUDP(*udp.Conn) error        { return nil }
 func fragmentUDP(*udp.Conn, bool) error { return nil }
 
-func pathMTU(_ netip.Addr, limit int) int {
-	if limit > 0 {
-		return limit
+// routes knows nothing of the ways to peers.
+type routes struct{ mtuLimit int }
+
+func (r *routes) open(_, _ bool, mtuLimit int) error {
+	r.mtuLimit = mtuLimit
+	return nil
+}
+
+func (*routes) close() {}
+
+func (r *routes) mtu(netip.Addr) int {
+	if r.mtuLimit > 0 {
+		return r.mtuLimit
 	}
 	return minMTU
 }
 
-// Source is the address that packets for a peer leave from, if it is not said;
-// invalid if this system does not tell.
-func Source(netip.Addr) (netip.Addr, error) { return netip.Addr{}, nil }
+func (*routes) source(netip.Addr) (netip.Addr, error) { return netip.Addr{}, nil }
 
 // Raw needs Linux.
 type Raw struct{ transport.DatagramConn }
+
+// Source needs Linux.
+func (*Raw) Source(netip.Addr) (netip.Addr, error) { return netip.Addr{}, errNoRaw }
+
+// Stats needs Linux.
+func (*Raw) Stats() Stats { return Stats{} }
 
 // ListenRaw needs Linux.
 func ListenRaw(netip.Addr, Config) (*Raw, error) { return nil, errNoRaw }

@@ -177,7 +177,7 @@ func (v *receiver) read(i int, local netip.Addr) netip.Addr {
 type sender struct {
 	headers
 	try  func(fd uintptr) bool
-	from netip.Addr // what Source said for to
+	from netip.Addr // the source of packets for to
 	to   netip.Addr
 }
 
@@ -239,7 +239,7 @@ func (r *Raw) source(d *transport.Datagram) (netip.Addr, error) {
 	}
 	w := &r.sender
 	if peer := d.Peer.Addr(); w.to != peer {
-		from, err := Source(peer)
+		from, err := r.Source(peer)
 		if err != nil {
 			return netip.Addr{}, err
 		}

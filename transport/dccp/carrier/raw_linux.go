@@ -28,8 +28,8 @@ type Raw struct {
 	six    bool
 	local  netip.Addr // unspecified: the socket serves all of the host's
 	remote netip.Addr // of a connected socket, else invalid
-	mtu    int
 	marked bool
+	routes routes
 
 	receiver receiver
 	writing  sync.Mutex
@@ -59,7 +59,7 @@ func ConnectRaw(_ context.Context, local, peer netip.Addr, cfg Config) (*Raw, er
 
 func openRaw(local, peer netip.Addr, cfg Config) (*Raw, error) {
 	what := "raw IP from " + local.String()
-	r := &Raw{local: local, remote: peer, mtu: cfg.MTU}
+	r := &Raw{local: local, remote: peer}
 	r.six = local.Is6()
 	if peer.IsValid() {
 		what, r.six = "raw IP to "+peer.String(), peer.Is6()
@@ -72,8 +72,14 @@ func openRaw(local, peer netip.Addr, cfg Config) (*Raw, error) {
 	if err != nil {
 		return nil, rawError(what, err)
 	}
-	if err := r.setUp(fd, cfg); err != nil {
+	r.routes.mtuLimit = cfg.MTU
+	err = r.setUp(fd, cfg)
+	if !peer.IsValid() {
+		err = errors.Join(err, r.routes.open(!r.six, r.six, cfg.MTU))
+	}
+	if err != nil {
 		_ = unix.Close(fd)
+		r.routes.close()
 		return nil, rawError(what, err)
 	}
 	// A file, as package net knows no raw socket without its own reading of
@@ -228,19 +234,16 @@ func (r *Raw) hint(err error) bool {
 
 // MaxDatagram implements transport.DatagramConn.
 func (r *Raw) MaxDatagram(peer netip.AddrPort) int {
+	if !r.remote.IsValid() {
+		return room(r.routes.mtu(peer.Addr()), peer.Addr(), 0)
+	}
 	mtu := 0
-	if r.remote.IsValid() {
-		_ = control(r.f, func(fd int) error { mtu = socketMTU(fd, r.six); return nil })
-		peer = netip.AddrPortFrom(r.remote, 0)
-	}
-	if mtu <= 0 {
-		mtu = pathMTU(peer.Addr(), r.mtu)
-	}
-	if r.mtu > 0 {
-		mtu = min(mtu, r.mtu)
-	}
-	return room(mtu, peer.Addr(), 0)
+	_ = control(r.f, func(fd int) error { mtu = socketMTU(fd, r.six); return nil })
+	return room(r.routes.limit(mtu), r.remote, 0)
 }
+
+// Source is the address that packets for a peer leave from.
+func (r *Raw) Source(peer netip.Addr) (netip.Addr, error) { return r.routes.source(peer) }
 
 // LocalAddr implements transport.DatagramConn. The port is 0.
 func (r *Raw) LocalAddr() netip.AddrPort { return netip.AddrPortFrom(r.local, 0) }
@@ -273,6 +276,7 @@ func (r *Raw) Close() error {
 	if r.closed.Swap(true) {
 		return nil
 	}
+	r.routes.close()
 	return r.f.Close()
 }
 

@@ -2,6 +2,7 @@ package carrier
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 
@@ -13,7 +14,7 @@ import (
 type UDP struct {
 	*udp.Conn
 
-	mtu     int
+	routes  routes
 	writing sync.Mutex
 	loose   bool // the socket lets packets be fragmented at present
 }
@@ -40,12 +41,31 @@ func newUDP(c *udp.Conn, cfg Config, err error) (*UDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &UDP{Conn: c, mtu: cfg.MTU}
-	if err := prepareUDP(c); err != nil {
-		_ = c.Close()
+	u := &UDP{Conn: c}
+	err = prepareUDP(c)
+	if !c.RemoteAddr().IsValid() {
+		local := c.LocalAddr().Addr()
+		six := local.Is6() // the unspecified one serves both
+		err = errors.Join(err, u.routes.open(!six || local.IsUnspecified(), six, cfg.MTU))
+	}
+	if err != nil {
+		_ = u.Close()
 		return nil, &Error{What: "dccp over udp", Err: err}
 	}
 	return u, nil
+}
+
+// Source is the address that packets for a peer leave from; invalid if the
+// system does not tell.
+func (u *UDP) Source(peer netip.Addr) (netip.Addr, error) { return u.routes.source(peer) }
+
+// Stats are the counts so far: the kernel keeps them for itself.
+func (u *UDP) Stats() Stats { return Stats{} }
+
+// Close implements transport.DatagramConn.
+func (u *UDP) Close() error {
+	u.routes.close()
+	return u.Conn.Close()
 }
 
 // WriteBatch sends DCCP packets; see transport.DatagramConn. One that exceeds
@@ -85,5 +105,5 @@ func (u *UDP) MaxDatagram(peer netip.AddrPort) int {
 	if u.RemoteAddr().IsValid() {
 		return u.Conn.MaxDatagram(peer)
 	}
-	return room(pathMTU(peer.Addr(), u.mtu), peer.Addr(), udpOctets)
+	return room(u.routes.mtu(peer.Addr()), peer.Addr(), udpOctets)
 }

@@ -1,0 +1,156 @@
+package dccp
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestThousandConnections runs them over one socket at each end: all have the
+// same addresses and UDP ports, DCCP's tell them apart (RFC 6773, Section 3.8,
+// MUST). Beyond MaxHalfOpen handshakes go by Init Cookies.
+func TestThousandConnections(t *testing.T) {
+	const conns, rounds = 1000, 3
+	l, to := listenLoopback(t, ListenConfig{Backlog: conns, Config: Config{Receive: func(c *Conn, msg []byte) {
+		if _, err := fmt.Fprintf(c, "%s at %v", msg, c.RemoteAddr().(Addr).Port); err != nil {
+			t.Error(err)
+		}
+	}}})
+	e, err := NewUDPEndpoint(loopback, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ctx := within(t)
+	all := make([]*Conn, conns)
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() {
+			c, err := e.Dial(ctx, to, service, Config{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			all[i] = c
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	for i, c := range all {
+		wg.Go(func() {
+			for r := range rounds {
+				fmt.Fprintf(c, "%d.%d", i, r)
+				expect(t, c, fmt.Sprintf("%d.%d at %d", i, r, c.LocalAddr().(Addr).Port))
+			}
+		})
+	}
+	wg.Wait()
+	s := l.e.Stats()
+	if s.Conns != conns || s.Listeners[to.Port].HalfOpen != 0 || s.SocketDrops != 0 {
+		t.Errorf("%+v", s)
+	}
+	if k := s.Listeners[to.Port]; k.CookiesTaken == 0 || k.Accepted+k.CookiesTaken != conns {
+		t.Errorf("%+v", k)
+	}
+	for _, c := range all {
+		wg.Go(func() { c.Close() })
+	}
+	wg.Wait()
+	if s := l.e.Stats(); s.Conns != 0 {
+		t.Errorf("%d connections left at the server", s.Conns)
+	}
+}
+
+// TestMessagesCostNoAllocation: in the steady state nothing is allocated, from
+// Write through the sockets and congestion control of both ends to Read.
+func TestMessagesCostNoAllocation(t *testing.T) {
+	l, to := listenLoopback(t, ListenConfig{})
+	c, s := connect(t, l, to, Config{Track: true})
+	msg, buf := make([]byte, 500), make([]byte, 1000)
+	round := func() {
+		for range 16 {
+			if _, err := c.Write(msg); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 100 {
+		round()
+	}
+	c.Fates(nil)
+	if n := testing.AllocsPerRun(100, round); n >= 16 {
+		t.Errorf("%v allocations for 16 messages", n)
+	} else if n > 0 {
+		t.Logf("%v allocations for 16 messages", n)
+	}
+}
+
+func BenchmarkMessages(b *testing.B) {
+	for _, size := range []int{100, 1200} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			got := make(chan struct{}, 1<<20)
+			l, to := listenLoopback(b, ListenConfig{Config: Config{Receive: func(*Conn, []byte) { got <- struct{}{} }}})
+			c, err := Dial(within(b), to, l.services[0], Config{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Abort()
+			msg := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.Write(msg); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			s := c.Stats()
+			b.ReportMetric(float64(s.Lost)/float64(max(s.DataSent, 1))*100, "%lost")
+		})
+	}
+}
+
+// BenchmarkIdleConnection tells what an idle connection costs one end in
+// memory.
+func BenchmarkIdleConnection(b *testing.B) {
+	l, to := listenLoopback(b, ListenConfig{Backlog: 1 << 16, MaxConnsPerPrefix: 1 << 16})
+	e, err := NewUDPEndpoint(loopback, Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	before := heap()
+	n := 0
+	for b.Loop() {
+		c, err := e.Dial(b.Context(), to, service, Config{KeepAlive: -1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.Write([]byte("x"))
+		s, err := l.AcceptConn()
+		if err != nil {
+			b.Fatal(err)
+		}
+		expect(b, s, "x")
+		s.SetReadDeadline(time.Time{})
+		n++
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(heap()-before)/float64(n)/2, "B/conn")
+	b.ReportMetric(float64(runtime.NumGoroutine())/float64(n), "goroutines/conn")
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
