@@ -71,7 +71,7 @@ func (c *Conn) fail(now time.Time, code wire.ResetCode, data [3]byte) {
 // finish sends a Reset; the connection is CLOSED.
 func (c *Conn) finish(_ time.Time, code wire.ResetCode, data [3]byte, byPeer bool) {
 	ack := c.in.head
-	if c.state == StateRequest {
+	if c.in.ring == nil {
 		ack = 0 // nothing was ever received (RFC 4340, Section 8.1.1, MUST)
 	}
 	never := c.state == StateRequest && c.gss.Less(c.iss)

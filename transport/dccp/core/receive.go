@@ -161,12 +161,12 @@ func (c *Conn) sendSync(now time.Time, ack wire.Seq) {
 // step8 processes options and marks the packet as received.
 func (c *Conn) step8(now time.Time, p *wire.Packet) bool {
 	c.heard, c.keepAlives = now, 0
+	keep := int(min(c.feat.value(remote, wire.FeatSequenceWindow)/4, maxHistory))
+	c.in.add(p.Seq, keep)
 	if f := c.readOptions(now, p); f.code != 0 {
 		c.fail(now, f.code, f.data)
 		return false
 	}
-	keep := int(min(c.feat.value(remote, wire.FeatSequenceWindow)/4, maxHistory))
-	c.in.add(p.Seq, keep)
 	o := &c.received
 	if p.Type.HasAck() && p.Type != wire.Sync {
 		c.measure(now, p)

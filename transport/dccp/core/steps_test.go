@@ -566,11 +566,12 @@ func TestStep8MandatoryOptions(t *testing.T) {
 				}
 				return
 			}
-			r := want(t, out, wire.Reset, q.Seq-1)
+			r := want(t, out, wire.Reset, q.Seq)
 			if r.Code != test.code || r.ResetData != test.data || p.b.c.State() != StateClosed {
 				t.Errorf("%v %v, want %v %v", r.Code, r.ResetData, test.code, test.data)
 			}
-			// The peer takes it: its number is valid there.
+			// The peer, had it sent that, takes it: its number is valid there.
+			p.a.c.nextSeq()
 			p.a.handle(p.now, r)
 			if p.a.c.State() != StateTimeWait || p.a.c.Err().Code != test.code {
 				t.Errorf("peer: %v %v", p.a.c.State(), p.a.c.Err())
