@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -61,13 +62,14 @@ func ours(name, scheme, sink string) receiver {
 		if err := r.launch(b); err != nil {
 			return nil, err
 		}
-		// What is logged later fits into the pipe.
 		s := bufio.NewScanner(stderr)
 		for s.Scan() {
 			r.logs.Write(append(s.Bytes(), '\n'))
 			var line struct{ Msg, Addr string }
 			if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "listening" {
 				r.to, err = netip.ParseAddrPort(line.Addr)
+				// A full pipe would stop it. Ends with the process.
+				go func() { _, _ = io.Copy(io.Discard, stderr) }()
 				return r, err
 			}
 		}

@@ -153,7 +153,17 @@ func (b *bench) piped(dir string, args []string) (sum map[string]float64, took t
 	if err != nil {
 		return nil, 0, err
 	}
-	return sum, took, json.Unmarshal(raw, &sum)
+	var all map[string]any
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, 0, err
+	}
+	sum = map[string]float64{}
+	for name, v := range all {
+		if n, ok := v.(float64); ok {
+			sum[name] = n
+		}
+	}
+	return sum, took, nil
 }
 
 // pour writes the traffic as an IPFIX file without end, until a time.
