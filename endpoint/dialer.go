@@ -10,6 +10,7 @@ import (
 
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/dtls"
+	"ipfixsuite/transport/tcp"
 	"ipfixsuite/transport/udp"
 )
 
@@ -136,6 +137,8 @@ func (d *dialer) to(addr netip.AddrPort) transport.Dialer {
 			},
 			Config: d.cfg.dtls(d.endpoint),
 		}
+	case "tcp", "tls+tcp":
+		return &tcp.Dialer{Remote: addr, Config: d.cfg.tcp(d.endpoint)}
 	default: // check has seen to it
 		return &udp.Dialer{Remote: addr, Config: cfg}
 	}

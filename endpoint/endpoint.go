@@ -7,6 +7,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
 	"ipfixsuite/transport/dtls"
+	"ipfixsuite/transport/tcp"
 	"ipfixsuite/transport/udp"
 )
 
@@ -40,6 +42,9 @@ type Config struct {
 	// IdleTimeout ends a listener's silent sessions; 0: the transport's
 	// default, negative: never.
 	IdleTimeout time.Duration
+	// DeadAfter is how long a peer's host may acknowledge nothing, where the
+	// transport itself watches it (TCP); 0: the transport's default.
+	DeadAfter time.Duration
 	// DTLS sets what is particular to DTLS; Credentials, ServerName,
 	// IdleTimeout and Log are filled in where it leaves them out, Connection
 	// IDs are always offered and granted.
@@ -63,7 +68,7 @@ func (e *Error) Error() string { return e.Endpoint.String() + ": " + e.Reason }
 func (e *Error) Hint() string { return e.hint }
 
 // built lists the schemes of this build.
-var built = []string{"udp", "dtls+udp"}
+var built = []string{"udp", "dtls+udp", "tcp", "tls+tcp"}
 
 const minMTU = 576 // what every host takes (RFC 1122, Section 3.3.2)
 
@@ -84,6 +89,9 @@ func (cfg Config) check(e transport.Endpoint) error {
 			_, err := credentials.Load(credentials.Config{}) // says how to get some
 			return fmt.Errorf("%v: %w", e, err)
 		}
+		if !strings.HasPrefix(e.Scheme, "dtls+") && !cfg.Credentials.Current().HasCertificate() {
+			return fmt.Errorf("%v: %w", e, &tcp.NoCertificateError{})
+		}
 		return nil
 	}
 	if !cfg.Insecure && !e.Loopback() {
@@ -92,13 +100,26 @@ func (cfg Config) check(e transport.Endpoint) error {
 	return nil
 }
 
+// secured is what to use instead of a plain scheme.
+var secured = map[string]string{
+	"tcp": "tls+tcp", "sctp": "dtls+sctp", "sctp+udp": "dtls+sctp+udp", "dccp": "dtls+dccp", "dccp+udp": "dtls+dccp+udp",
+}
+
 func plainError(e transport.Endpoint) error {
 	return &Error{e, e.Scheme + " is neither encrypted nor authenticated, and this is not the loopback",
-		"use dtls+udp://, or pass --insecure if the network is trusted"}
+		"use " + cmp.Or(secured[e.Scheme], "dtls+udp") + "://, or pass --insecure if the network is trusted"}
 }
 
 func (cfg Config) udp() udp.Config {
 	return udp.Config{MTU: cfg.MTU, ReceiveBuffer: cfg.ReceiveBuffer, IdleTimeout: cfg.IdleTimeout, Log: cfg.Log}
+}
+
+func (cfg Config) tcp(e transport.Endpoint) tcp.Config {
+	c := tcp.Config{Scheme: e.Scheme, DeadAfter: cfg.DeadAfter, IdleTimeout: cfg.IdleTimeout, Log: cfg.Log}
+	if e.Secure() {
+		c.Credentials, c.ServerName = cfg.Credentials, e.Host
+	}
+	return c
 }
 
 func (cfg Config) dtls(e transport.Endpoint) dtls.Config {
@@ -133,19 +154,30 @@ func Listen(e transport.Endpoint, cfg Config) (transport.Listener, error) {
 	}
 	var errs []error
 	for _, addr := range addrs {
-		conn, err := udp.Listen(addr, cfg.udp())
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		l, err := cfg.listen(e, addr)
+		if err == nil {
+			return l, nil
 		}
-		switch e.Scheme {
-		case "dtls+udp":
-			return dtls.NewListener(conn, cfg.dtls(e)), nil
-		default: // check has seen to it
-			return udp.NewListener(conn, cfg.udp()), nil
-		}
+		errs = append(errs, err)
 	}
 	return nil, fmt.Errorf("%v: %w", e, join(errs))
+}
+
+// listen is the switch of this package for listeners.
+func (cfg Config) listen(e transport.Endpoint, addr netip.AddrPort) (transport.Listener, error) {
+	switch e.Scheme {
+	case "tcp", "tls+tcp":
+		return tcp.Listen(addr, cfg.tcp(e))
+	default: // check has seen to it
+		conn, err := udp.Listen(addr, cfg.udp())
+		if err != nil {
+			return nil, err
+		}
+		if e.Scheme == "dtls+udp" {
+			return dtls.NewListener(conn, cfg.dtls(e)), nil
+		}
+		return udp.NewListener(conn, cfg.udp()), nil
+	}
 }
 
 // join is errors.Join on one line; there is at least one error.

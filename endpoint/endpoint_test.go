@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,6 +167,20 @@ func TestDialer_triesEachAddress(t *testing.T) {
 	}
 }
 
+// preShared are credentials without a certificate.
+func preShared(t *testing.T) *credentials.Credentials {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "psk")
+	if err := os.WriteFile(file, []byte("exporter:00112233445566778899aabbccddeeff\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := credentials.Load(credentials.Config{PSKFile: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestErrors(t *testing.T) {
 	exporter, _ := creds(t)
 	nobody := func(context.Context, string) ([]netip.Addr, error) {
@@ -183,7 +199,9 @@ func TestErrors(t *testing.T) {
 		{"udp://", Config{}, "neither encrypted nor authenticated", "neither encrypted nor authenticated", "dtls+udp://"},
 		{"udp://h.example", Config{}, "neither encrypted", "neither encrypted", "--insecure"},
 		{"dtls+udp://127.0.0.1", Config{}, "needs a certificate or a pre-shared key", "needs a certificate or a pre-shared key", "collector pki init"},
-		{"tls+tcp://127.0.0.1", Config{}, "tls+tcp is not available yet in this build", "not available yet", "available are udp, dtls+udp"},
+		{"mta+tls+tcp://127.0.0.1", Config{}, "mta+tls+tcp is not available yet in this build", "not available yet", "available are udp, dtls+udp"},
+		{"tls+tcp://127.0.0.1", Config{Credentials: preShared(t)}, "tls needs a certificate", "tls needs a certificate", "dtls+udp://"},
+		{"tcp://192.0.2.1", Config{}, "neither encrypted", "neither encrypted", "tls+tcp://"},
 		{"dtls+sctp://127.0.0.1", Config{}, "not available yet", "not available yet", "available are"},
 		{"udp://127.0.0.1?x=1", Config{}, `option "x" means nothing to udp`, `option "x"`, ""},
 		{"udp://127.0.0.1", Config{MTU: 100}, "MTU 100 is not within 576 to 65535", "MTU 100", ""},
@@ -231,7 +249,7 @@ func TestEverySchemeIsAnswered(t *testing.T) {
 	exporter, _ := creds(t)
 	for _, s := range transport.Schemes() {
 		d, err := Dialer(parse(t, s+"://127.0.0.1"), Config{Credentials: exporter})
-		if (err == nil) != (s == "udp" || s == "dtls+udp") || (d == nil) != (err != nil) {
+		if (err == nil) != slices.Contains([]string{"udp", "dtls+udp", "tcp", "tls+tcp"}, s) || (d == nil) != (err != nil) {
 			t.Errorf("%s: %v, %v", s, d, err)
 		}
 	}

@@ -71,7 +71,7 @@ func (s *settings) collectors(c *cli.Context) error {
 	}
 	for _, to := range s.to {
 		d, err := endpoint.Dialer(to, endpoint.Config{
-			Credentials: creds, Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), Log: s.log,
+			Credentials: creds, Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), DeadAfter: c.Duration("dead-after"), Log: s.log,
 		})
 		if err != nil {
 			return &config.UsageError{Err: err} // nothing was looked up or opened yet
