@@ -70,7 +70,13 @@ func (v *Sender) Acked(now time.Time, a *ccid.Ack) {
 	// sent. If at no time in it a message had to wait, the application alone
 	// limited the rate (RFC 5348, Sections 4.3 and 8.2.1).
 	limited := (sent.full < 0 || sent.full <= sent.at-v.rate.rtt) && f.recv > 0
-	recv := v.adjust(f.recv, a)
+	recv := f.recv
+	if recv < 1 {
+		// A packet did arrive: a rate of less than an octet in a second is one
+		// that was rounded away, and must not hold the sender down for ever.
+		recv = v.rate.least()
+	}
+	recv = v.adjust(recv, a)
 	if !first || known || v.rate.p > 0 {
 		// The first round trip sets the first rate instead (RFC 5348, Section 4.2).
 		v.rate.feedback(now, recv, worse, limited)

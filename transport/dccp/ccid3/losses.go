@@ -140,6 +140,10 @@ func (l *losses) report(ack wire.Seq) (r report) {
 		if i == 0 && l.loss {
 			iv.data = dataLength(next.Sub(s.start), s.other)
 		}
+		if iv.loss > 0 {
+			// Where a length is at its limit.
+			iv.data = uint32(min(int64(iv.data), iv.seqLen()))
+		}
 		r.iv[i] = iv
 		next = s.start
 	}

@@ -87,11 +87,11 @@ func (v *Receiver) seen(s wire.Seq) bool {
 // data takes account of a data packet for the receive rate and for when
 // feedback is due (RFC 4342, Section 10.3).
 func (v *Receiver) data(now time.Time, r *ccid.Received, newer bool) {
-	v.meter.add(r.Size)
+	v.meter.add(now, r.Size)
 	v.news = true
 	if newer {
 		v.counter = r.CCVal % 16
-		v.clock.tick(now, v.counter)
+		v.clock.tick(now, r.Seq, v.counter)
 	}
 	switch {
 	case !v.began:

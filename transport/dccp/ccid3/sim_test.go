@@ -1,0 +1,250 @@
+package ccid3_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"ipfixsuite/transport/dccp/ccid3"
+	"ipfixsuite/transport/dccp/ccidtest"
+	"ipfixsuite/transport/dccp/sim"
+	"ipfixsuite/transport/dccp/wire"
+)
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// flow is one connection's halves over a line of its own.
+type flow struct {
+	*sim.Net
+	t           *testing.T
+	a, b        *ccidtest.Peer
+	na          *sim.Node
+	there, back *sim.Link
+}
+
+func newFlow(t *testing.T, seed uint64, there, back sim.LinkConfig) *flow {
+	f := &flow{Net: sim.New(seed, epoch), t: t}
+	f.a, f.b = ccidtest.New(ccid3.New(), epoch, 1000, there.Delay+back.Delay)
+	f.there, f.back = f.Link(there), f.Link(back)
+	f.na, _ = f.Connect(f.a, f.b, []*sim.Link{f.there}, []*sim.Link{f.back})
+	return f
+}
+
+func (f *flow) run(d time.Duration) {
+	f.t.Helper()
+	if err := f.Run(d); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func line(rate int64, queue int, delay time.Duration) sim.LinkConfig {
+	return sim.LinkConfig{Rate: rate, Queue: queue, Delay: delay}
+}
+
+// losses drops packets by chance and counts loss events by the clock: the
+// truth to hold the receiver's window counters and the sender's arithmetic
+// against.
+type losses struct {
+	rnd           *rand.Rand
+	p             float64
+	rtt           time.Duration
+	since         time.Time
+	packets, lost int
+	events        int
+}
+
+func (l *losses) filter(now time.Time, b []byte) bool {
+	l.packets++
+	if len(b) < 900 || l.rnd.Float64() >= l.p {
+		return true
+	}
+	l.lost++
+	if l.events == 0 || now.Sub(l.since) > l.rtt {
+		l.events++
+		l.since = now
+	}
+	return false
+}
+
+// RFC 5348, Section 3.1: at a fixed rate of losses the sender has the
+// equation's throughput, for the loss events and the round trip as they really
+// were; and it has it smoothly: from one round trip to the next the rate moves
+// little.
+func TestRateFollowsTheEquation(t *testing.T) {
+	const rtt = 20 * time.Millisecond
+	for _, p := range []float64{0.001, 0.01, 0.05} {
+		for seed := range uint64(2) {
+			f := newFlow(t, seed, line(200e6, 0, rtt/2), line(200e6, 0, rtt/2))
+			l := &losses{rnd: rand.New(rand.NewPCG(seed, 9)), p: p, rtt: rtt}
+			f.there.Filter = l.filter
+			f.a.Backlog = -1
+			f.run(10 * time.Second)
+			*l = losses{rnd: l.rnd, p: p, rtt: rtt}
+			const seconds = 40
+			down, up := 1.0, 1.0
+			last := f.a.Tx.Stats().Rate
+			var rates []float64
+			for range seconds {
+				before := f.a.Sent
+				for range int(time.Second / rtt) {
+					f.run(rtt)
+					x := f.a.Tx.Stats().Rate
+					down, up = min(down, x/last), max(up, x/last)
+					last = x
+				}
+				rates = append(rates, float64(f.a.Sent-before)*1000)
+			}
+			mean := float64(l.packets) * 1000 / seconds
+			e := float64(l.events) / float64(l.packets)
+			// With t_RTO = 4 R, as RFC 5348 prints it.
+			r := rtt.Seconds()
+			want := 1000 / (r*math.Sqrt(2*e/3) + 4*r*(3*math.Sqrt(3*e/8)*e*(1+32*e*e)))
+			var v float64
+			for _, x := range rates {
+				v += (x - mean) * (x - mean) / seconds
+			}
+			cov := math.Sqrt(v) / mean
+			t.Logf("%4.1f %% lost, seed %d: %7.0f octets/s, equation %7.0f (p %.4f): %.3f; variation %.2f, steps %.2f to %.2f",
+				100*p, seed, mean, want, e, mean/want, cov, down, up)
+			if mean < 0.9*want || mean > 1.1*want {
+				t.Errorf("%.1f %% lost: %.0f octets/s, the equation says %.0f", 100*p, mean, want)
+			}
+			// TCP halves its window at each loss event.
+			if cov > 0.35 || down < 0.7 || up > 1.2 {
+				t.Errorf("%.1f %% lost: variation %.2f, steps %.2f to %.2f", 100*p, cov, down, up)
+			}
+		}
+	}
+}
+
+// A bottleneck is filled, and once slow start is over hardly anything is lost.
+func TestBottleneckIsFilled(t *testing.T) {
+	f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
+	f.a.Backlog = -1
+	f.run(20 * time.Second)
+	before, lost := f.b.Octets, f.there.Stats().Overflowed
+	f.run(30 * time.Second)
+	rate := float64(f.b.Octets-before) * 8 / 30
+	lost = f.there.Stats().Overflowed - lost
+	t.Logf("%.2f Mbit/s, %d lost, %+v", rate/1e6, lost, f.a.Tx.Stats())
+	if rate < 9.3e6 || lost > 30 {
+		t.Errorf("%.2f of 10 Mbit/s, %d lost", rate/1e6, lost)
+	}
+	if acks := float64(f.b.Acks) / 50; acks < 8 || acks > 25 {
+		t.Errorf("%.1f feedback packets a second, at 50 to 100 ms of round trip", acks)
+	}
+}
+
+// Reordering by two packets and duplicates are no losses.
+func TestReorderingIsNoLoss(t *testing.T) {
+	cfg := line(0, 0, 25*time.Millisecond)
+	cfg.Reorder, cfg.ReorderBy, cfg.Duplicate = 0.05, 2500*time.Microsecond, 0.02
+	f := newFlow(t, 1, cfg, cfg)
+	// A thousand messages a second: two packets overtake at most.
+	f.Every(0, time.Millisecond, func() bool {
+		f.a.Backlog++
+		f.na.Wake()
+		return true
+	})
+	f.run(60 * time.Second)
+	s := f.a.Tx.Stats()
+	if f.b.Got < 59000 || f.there.Stats().Reordered < 2000 {
+		t.Fatalf("%d messages, %+v", f.b.Got, f.there.Stats())
+	}
+	if s.LossRate != 0 || f.b.Rx.Stats().Losses != 0 {
+		t.Errorf("%+v, %+v", s, f.b.Rx.Stats())
+	}
+}
+
+// RFC 5348, Section 4.4: without feedback the sender slows down; when the line
+// is back, so is the sender.
+func TestSenderRecoversFromABlackout(t *testing.T) {
+	for _, out := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 10 * time.Minute} {
+		f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
+		f.a.Backlog = -1
+		f.run(10 * time.Second)
+		f.there.SetDown(true)
+		f.back.SetDown(true)
+		sent := f.a.Sent
+		f.run(out)
+		if n := f.a.Sent - sent; n > 1500 {
+			t.Errorf("%d packets into a dead line in %v", n, out)
+		}
+		slow := f.a.Tx.Stats().Rate
+		f.there.SetDown(false)
+		f.back.SetDown(false)
+		// A packet in 64 seconds at the slowest.
+		f.run(min(2*out, 65*time.Second) + 20*time.Second)
+		before := f.b.Octets
+		f.run(10 * time.Second)
+		rate := float64(f.b.Octets-before) * 8 / 10
+		t.Logf("%v: down to %.0f octets/s, back at %.2f Mbit/s, %+v", out, slow, rate/1e6, f.a.Tx.Stats())
+		if rate < 5e6 {
+			t.Errorf("%.2f Mbit/s after %v without a line: %+v", rate/1e6, out, f.a.Tx.Stats())
+		}
+	}
+}
+
+// A message a second, and bursts of them: each is acknowledged at once or, in
+// a burst, before the sender gives it up; nothing is taken for lost.
+func TestLoneMessages(t *testing.T) {
+	for _, burst := range []int{1, 7} {
+		f := newFlow(t, 3, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
+		f.Every(time.Second, time.Second, func() bool {
+			f.a.Backlog += burst
+			f.na.Wake()
+			return true
+		})
+		f.run(100*time.Second + 900*time.Millisecond)
+		s := f.a.Tx.Stats()
+		if want := uint64(100 * burst); f.b.Got != want || s.Timeouts != 0 || s.Reductions != 0 {
+			t.Errorf("bursts of %d: %d messages of %d came, %+v", burst, f.b.Got, want, s)
+		}
+		if n := f.b.Acks; n < 100 || n > 320 {
+			t.Errorf("bursts of %d: %d feedback packets in 100 s", burst, n)
+		}
+		// Idleness has not taken the rate below that of a new connection.
+		if s.Rate < 4000/s.RTT.Seconds()/2 {
+			t.Errorf("bursts of %d: %.0f octets/s allowed", burst, s.Rate)
+		}
+	}
+}
+
+// A peer that tells the loss event rate alone, as Linux does, and one that
+// tells intervals alone: the sender does alike with both.
+func TestDialects(t *testing.T) {
+	var rates []float64
+	for _, only := range []wire.OptionType{wire.OptLossEventRate, wire.OptLossIntervals} {
+		cfg := line(0, 0, 25*time.Millisecond)
+		cfg.Loss = 0.01
+		f := newFlow(t, 3, cfg, line(0, 0, 25*time.Millisecond))
+		f.b.Rx.Feature(wire.FeatSendLossEventRate, 1)
+		f.b.Only = func(o wire.OptionType) bool { return o == only || o == wire.OptReceiveRate }
+		f.a.Backlog = -1
+		f.run(60 * time.Second)
+		rates = append(rates, float64(f.b.Octets)/60)
+	}
+	t.Logf("octets/s: by loss event rate %.0f, by loss intervals %.0f", rates[0], rates[1])
+	if q := rates[0] / rates[1]; q < 0.85 || q > 1.15 {
+		t.Errorf("octets/s: by loss event rate %.0f, by loss intervals %.0f", rates[0], rates[1])
+	}
+}
+
+// RFC 4342, Section 7: marks do what losses do, without the losses.
+func TestMarksKeepTheQueueShort(t *testing.T) {
+	cfg := line(10e6, 64000, 25*time.Millisecond)
+	cfg.MarkAt = 20000
+	f := newFlow(t, 1, cfg, line(10e6, 0, 25*time.Millisecond))
+	f.a.Capable = true
+	f.a.Backlog = -1
+	f.run(20 * time.Second)
+	before, st := f.b.Octets, f.there.Stats()
+	f.run(20 * time.Second)
+	rate := float64(f.b.Octets-before) * 8 / 20
+	now := f.there.Stats()
+	t.Logf("%.2f Mbit/s, %+v, %+v", rate/1e6, f.a.Tx.Stats(), now)
+	if now.Overflowed != st.Overflowed || now.Marked == st.Marked || rate < 8e6 {
+		t.Errorf("%d lost, %d marked, %.2f Mbit/s", now.Overflowed-st.Overflowed, now.Marked-st.Marked, rate/1e6)
+	}
+}
