@@ -466,7 +466,7 @@ func TestNegotiationOverLoss(t *testing.T) {
 	p := opened(t, plainConfig(), plainConfig())
 	p.lose = func(bool, *wire.Packet) bool { return r.Uint64()%10 < 3 }
 	for i := range 300 {
-		v := uint64(1 + r.Uint64()%1000)
+		v := 1 + r.Uint64()%1000
 		p.a.c.feat.wish(wire.FeatAckRatio, v)
 		p.b.c.feat.wish(wire.FeatSequenceWindow, 200+v)
 		if i%50 == 0 {
@@ -555,7 +555,9 @@ func TestDataChecksum(t *testing.T) {
 	}
 	p.exchange()
 	corrupt := Event{Kind: EventLost, Drop: wire.DropCorrupt, Message: 1}
-	isCorrupt := func(e Event) bool { return e.Kind == corrupt.Kind && e.Drop == corrupt.Drop && e.Message == corrupt.Message }
+	isCorrupt := func(e Event) bool {
+		return e.Kind == corrupt.Kind && e.Drop == corrupt.Drop && e.Message == corrupt.Message
+	}
 	if p.a.count(EventDelivered) != 1 || !slices.ContainsFunc(p.a.events, isCorrupt) {
 		t.Errorf("%+v", p.a.events)
 	}
