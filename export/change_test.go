@@ -214,7 +214,7 @@ type taker struct {
 	after int // takes no more than so many; negative: all
 }
 
-func (k *taker) take(_ context.Context, _ *Template, rec []byte) error {
+func (k *taker) take(_ *Template, rec []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.after >= 0 && len(k.got) >= k.after {

@@ -7,25 +7,25 @@ import (
 	"ipfixsuite/export/spool"
 )
 
-// A Taker takes a record that another Exporter was to send. t is that
-// Exporter's. An error says that nobody has taken it.
-type Taker func(ctx context.Context, t *Template, rec []byte) error
+// A Taker takes a record that another Exporter was to send; t is that
+// Exporter's. It may wait. An error says that nobody has taken it.
+type Taker func(t *Template, rec []byte) error
 
 // yielding is the end of an Exporter whose records others take.
 type yielding struct {
-	ctx  context.Context // of taking them
-	take Taker
+	stored <-chan struct{} // closed: no more of the spool
+	take   Taker
 }
 
 // Handover closes the Exporter, but lets others have what it has not sent,
 // and what it has sent and its collector does not confirm before drain ends:
-// the records go to take, one at a time, those of the spool behind the others
-// and at its rate. When pass ends, or take fails, the rest is left to the
-// spool, or counted as dropped. Options records are not handed over.
-func (e *Exporter) Handover(drain, pass context.Context, take Taker) error {
+// the records go to take, one at a time. Those of the spool follow, at its
+// rate, until stored ends. When take fails the rest is left to the spool, or
+// counted as dropped. Options records are not handed over.
+func (e *Exporter) Handover(drain, stored context.Context, take Taker) error {
 	e.mu.Lock()
 	if !e.closing {
-		e.yield = &yielding{pass, take}
+		e.yield = &yielding{stored.Done(), take}
 	}
 	e.mu.Unlock()
 	return e.Close(drain)
@@ -39,7 +39,7 @@ func (e *Exporter) passOn() {
 	if e.yield == nil {
 		return
 	}
-	for e.yield.ctx.Err() == nil {
+	for {
 		e.mu.Lock()
 		e.sealAll()
 		var m *message
@@ -61,14 +61,14 @@ func (e *Exporter) passOn() {
 // fetch takes a message out of the spool into the queue, at the spool's rate.
 func (e *Exporter) fetch() bool {
 	b := &e.back
-	if b.spool == nil {
+	if b.spool == nil || isDone(e.yield.stored) {
 		return false
 	}
 	for wait := b.pace.wait(time.Now()); wait > 0; wait = b.pace.wait(time.Now()) {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-e.yield.ctx.Done():
+		case <-e.yield.stored:
 			timer.Stop()
 			return false
 		}
@@ -102,7 +102,7 @@ func (e *Exporter) passMessage(m *message) bool {
 		if t.Scope > 0 {
 			return // others have it already
 		}
-		if failed == 0 && y.take(y.ctx, t, rec) == nil {
+		if failed == 0 && y.take(t, rec) == nil {
 			passed++
 			return
 		}

@@ -23,7 +23,7 @@ type Mode uint8
 
 const (
 	All  Mode = iota // every collector
-	Hash             // one, by flow
+	Hash             // one, by flow; options records go to every one
 )
 
 // ParseMode reads all or hash.
@@ -45,7 +45,8 @@ type Config struct {
 	// twentieth of the time comes back. 0: 1 s. One that is faster than
 	// that is waited for.
 	Hold time.Duration
-	// Log is told of collectors that fall behind; nil: nothing is logged.
+	// Log is told of collectors that fall behind, come and go; nil: nothing
+	// is logged.
 	Log *slog.Logger
 }
 
@@ -59,19 +60,40 @@ type Collector struct {
 // A Fanout hands records to several exporters. Its methods may be called from
 // several goroutines.
 type Fanout struct {
-	cfg     Config
-	members []*member
-	never   context.Context // has ended: a Write that does not wait
-	handles atomic.Pointer[map[*export.Template]*handle]
+	cfg   Config
+	never context.Context // has ended: a Write that does not wait
+	table atomic.Pointer[table]
 
-	mu      sync.Mutex // guards Define and the members' pace
-	sampled time.Time
+	mu     sync.Mutex // guards what follows, and who replaces the table
+	byID   map[templateKey]*export.Template
+	life   life
+	leaver leavers
+
+	pace struct {
+		sync.Mutex // guards the members' pace, too
+		sampled    time.Time
+	}
 }
 
-// handle is a Template at all exporters.
+// table is who gets records; it is replaced as a whole, so that Write takes no
+// lock.
+type table struct {
+	members []*member
+	handles map[*export.Template]*handle
+}
+
+// handle is a Template at all exporters. Sources know it by that of the first
+// exporter that took it, even when that one has left.
 type handle struct {
-	at  []*export.Template // by member; nil: it refused the Template
-	key flowKey
+	at      []*export.Template // by member; nil: it refused the Template
+	key     flowKey
+	options bool
+}
+
+// templateKey finds a handle: ids are the same at all exporters.
+type templateKey struct {
+	domain uint32
+	id     uint16
 }
 
 var (
@@ -80,15 +102,16 @@ var (
 	errNobody   = errors.New("no collectors")
 	errTooMany  = fmt.Errorf("more than %d collectors", maxMembers)
 	errSameName = errors.New("two collectors of one name")
+	errNoMaker  = errors.New("a collector that was not there before has no exporter")
+	// errChanged says that there are other collectors now, and nobody has
+	// taken the record yet.
+	errChanged = errors.New("the collectors have changed")
 )
 
 // New returns a Fanout to exporters that nobody else defines Templates on.
 func New(cfg Config, list []Collector) (*Fanout, error) {
-	switch {
-	case len(list) == 0:
-		return nil, errNobody
-	case len(list) > maxMembers:
-		return nil, errTooMany
+	if err := check(list); err != nil {
+		return nil, err
 	}
 	if cfg.Hold <= 0 {
 		cfg.Hold = time.Second
@@ -96,20 +119,37 @@ func New(cfg Config, list []Collector) (*Fanout, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Fanout{cfg: cfg}
+	f := &Fanout{cfg: cfg, byID: make(map[templateKey]*export.Template)}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	f.never = ctx
-	f.handles.Store(&map[*export.Template]*handle{})
+	f.life.over = make(chan struct{})
+	f.leaver.start()
+	t := &table{handles: make(map[*export.Template]*handle)}
 	for _, c := range list {
-		for _, m := range f.members {
-			if m.name == c.Name {
-				return nil, fmt.Errorf("%w: %s", errSameName, c.Name)
-			}
-		}
-		f.members = append(f.members, &member{name: c.Name, e: c.Exporter, hash: hashBytes(offset64, []byte(c.Name)), credit: cfg.Hold})
+		t.members = append(t.members, f.member(c))
 	}
+	f.table.Store(t)
 	return f, nil
+}
+
+func check(list []Collector) error {
+	switch {
+	case len(list) == 0:
+		return errNobody
+	case len(list) > maxMembers:
+		return errTooMany
+	}
+	for i, c := range list {
+		if slices.ContainsFunc(list[:i], func(o Collector) bool { return o.Name == c.Name }) {
+			return fmt.Errorf("%w: %s", errSameName, c.Name)
+		}
+	}
+	return nil
+}
+
+func (f *Fanout) member(c Collector) *member {
+	return &member{name: c.Name, e: c.Exporter, hash: hashBytes(offset64, []byte(c.Name)), credit: f.cfg.Hold}
 }
 
 // Define is Exporter.Define on all; it fails if all refuse.
@@ -125,10 +165,11 @@ func (f *Fanout) DefineIn(domain uint32, scope int, specs []ipfix.FieldSpec) (*e
 func (f *Fanout) define(scope int, specs []ipfix.FieldSpec, on func(*export.Exporter) (*export.Template, error)) (*export.Template, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h := &handle{at: make([]*export.Template, len(f.members))}
+	now := f.table.Load()
+	h := &handle{at: make([]*export.Template, len(now.members)), options: scope > 0}
 	var first *export.Template
 	var errs []error
-	for i, m := range f.members {
+	for i, m := range now.members {
 		t, err := on(m.e)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
@@ -144,42 +185,49 @@ func (f *Fanout) define(scope int, specs []ipfix.FieldSpec, on func(*export.Expo
 	if first == nil {
 		return nil, errs[0]
 	}
-	old := f.handle(first)
+	key := templateKey{first.Domain(), first.ID}
+	known := f.byID[key]
+	old := now.handles[known]
 	if old != nil && slices.Equal(old.at, h.at) {
-		return first, nil
+		return known, nil
 	}
 	if len(errs) > 0 {
 		f.cfg.Log.Warn("template refused: its records are lost for this collector", "template", first.ID, "error", errors.Join(errs...))
 	}
 	if old != nil {
-		h.key = old.key
+		first, h.key = known, old.key
 	} else {
 		h.key = keyOf(scope, specs)
 	}
+	f.byID[key] = first
 	f.put(first, h)
 	return first, nil
 }
 
-// put makes h known to Write, which takes no lock. f.mu is held.
+// put makes h known to Write. f.mu is held.
 func (f *Fanout) put(t *export.Template, h *handle) {
-	next := maps.Clone(*f.handles.Load())
-	next[t] = h
-	f.handles.Store(&next)
+	now := f.table.Load()
+	next := &table{members: now.members, handles: maps.Clone(now.handles)}
+	if h == nil {
+		delete(next.handles, t)
+	} else {
+		next.handles[t] = h
+	}
+	f.table.Store(next)
 }
-
-func (f *Fanout) handle(t *export.Template) *handle { return (*f.handles.Load())[t] }
 
 // FlowKeys is Exporter.FlowKeys on all. In mode Hash the fields decide where
 // records without addresses go.
 func (f *Fanout) FlowKeys(t *export.Template, keys uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h := f.handle(t)
+	now := f.table.Load()
+	h := now.handles[t]
 	if h == nil {
 		return errForeign
 	}
 	var errs []error
-	for i, m := range f.members {
+	for i, m := range now.members {
 		if h.at[i] == nil {
 			continue
 		}
@@ -195,8 +243,10 @@ func (f *Fanout) FlowKeys(t *export.Template, keys uint64) error {
 
 // ReportMetering is Exporter.ReportMetering on all.
 func (f *Fanout) ReportMetering(report func() export.MeteringReport) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var errs []error
-	for _, m := range f.members {
+	for _, m := range f.table.Load().members {
 		if err := m.e.ReportMetering(report); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
 		}
@@ -208,53 +258,16 @@ func (f *Fanout) ReportMetering(report func() export.MeteringReport) error {
 func (f *Fanout) Withdraw(t *export.Template) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h := f.handle(t)
+	now := f.table.Load()
+	h := now.handles[t]
 	if h == nil {
 		return
 	}
-	next := maps.Clone(*f.handles.Load())
-	delete(next, t)
-	f.handles.Store(&next)
-	for i, m := range f.members {
+	delete(f.byID, templateKey{t.Domain(), t.ID})
+	f.put(t, nil)
+	for i, m := range now.members {
 		if h.at[i] != nil {
 			m.e.Withdraw(h.at[i])
 		}
 	}
-}
-
-// Write hands over one encoded Data Record. It waits for room as long as no
-// collector has any, and for those that keep up. It returns nil if one of
-// them took the record.
-func (f *Fanout) Write(ctx context.Context, t *export.Template, rec []byte) error {
-	h := f.handle(t)
-	switch {
-	case h == nil:
-		return errForeign
-	case f.cfg.Mode == Hash:
-		return f.route(ctx, h, rec)
-	}
-	return f.copy(ctx, h, rec)
-}
-
-// Offer hands over one encoded Data Record without waiting, and reports
-// whether a collector took it. Who has no room counts it as dropped; in mode
-// Hash the flow's own collector does, if nobody has.
-func (f *Fanout) Offer(t *export.Template, rec []byte) bool {
-	h := f.handle(t)
-	if h == nil {
-		return false
-	}
-	if f.cfg.Mode == Hash {
-		return f.offerOne(h, rec)
-	}
-	taken := false
-	for i, m := range f.members {
-		switch at := h.at[i]; {
-		case at == nil:
-			m.unfit.Add(1)
-		case m.e.Offer(at, rec):
-			taken = true
-		}
-	}
-	return taken
 }

@@ -36,6 +36,7 @@ type collector struct {
 	mu        sync.Mutex
 	templates map[uint16]*ipfix.Template
 	records   [][]byte // Data Records that are no options records
+	options   int      // those that are
 	faults    []string
 	done      chan struct{}
 	once      sync.Once
@@ -76,6 +77,10 @@ func (c *collector) receive(msg []byte) {
 		}
 		if set.ID < ipfix.MinDataSetID {
 			for tr, err := range ipfix.ParseTemplates(set.ID, set.Body) {
+				if err == nil && tr.Withdrawal() {
+					delete(c.templates, tr.ID)
+					continue
+				}
 				if err == nil {
 					c.templates[tr.ID], err = ipfix.NewTemplate(tr.ID, tr.Scope, tr.Fields, ie.IANA())
 				}
@@ -92,7 +97,9 @@ func (c *collector) receive(msg []byte) {
 		}
 		var r ipfix.Records
 		for r.Reset(t, set.Body); r.Next(); {
-			if t.Scope == 0 {
+			if t.Scope > 0 {
+				c.options++
+			} else {
 				c.records = append(c.records, bytes.Clone(r.Raw()))
 			}
 		}
@@ -372,7 +379,7 @@ func TestHash_ConversationsStayTogether(t *testing.T) {
 func TestHash_ConsistentWhenTheListChanges(t *testing.T) {
 	names := []string{"udp://a", "udp://b", "udp://c", "udp://d", "udp://e"}
 	place := func(names []string) func(uint64) string {
-		f := &Fanout{}
+		f := &table{}
 		h := &handle{key: keyOf(0, flowSpecs())}
 		for _, n := range names {
 			f.members = append(f.members, &member{name: n, hash: hashBytes(offset64, []byte(n))})
@@ -452,11 +459,11 @@ func TestDefine_SameIDsEverywhere(t *testing.T) {
 		if err := f.FlowKeys(p, 0b11111); err != nil {
 			t.Error(err)
 		}
-		if h := f.handle(p); h.at[0].ID != h.at[1].ID || h.at[0] == h.at[1] {
+		if h := f.table.Load().handles[p]; h.at[0].ID != h.at[1].ID || h.at[0] == h.at[1] {
 			t.Errorf("%+v", h)
 		}
 		// An exporter that was defined on by others is found out.
-		if _, err := f.members[1].e.Define(0, flowSpecs()[:2]); err != nil {
+		if _, err := f.table.Load().members[1].e.Define(0, flowSpecs()[:2]); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.Define(0, flowSpecs()[:3]); !errors.Is(err, errDiffer) {
@@ -475,7 +482,7 @@ func TestWrite_OneExporterEnds(t *testing.T) {
 			f := run(t, Config{Mode: mode}, 8<<20, list...)
 			p := define(t, f)
 			write(t, f, p, 1000)
-			if err := f.members[0].e.Close(t.Context()); err != nil {
+			if err := f.table.Load().members[0].e.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			write(t, f, p, 1000)

@@ -140,10 +140,10 @@ type ranking [maxMembers]ranked
 // rank orders the collectors for a record's flow, the heaviest first
 // (rendezvous hashing), and returns their number: those that have the
 // Template.
-func (f *Fanout) rank(order *ranking, h *handle, rec []byte) int {
+func (t *table) rank(order *ranking, h *handle, rec []byte) int {
 	flow := h.key.hash(rec)
 	n := 0
-	for i, m := range f.members {
+	for i, m := range t.members {
 		if h.at[i] == nil {
 			continue
 		}

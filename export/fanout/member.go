@@ -33,10 +33,12 @@ type member struct {
 	// behind: it is not waited for, until it has shown for a while that it
 	// takes records.
 	behind   atomic.Bool
+	err      error         // of its Run; guarded by Fanout.mu
+	leaving  atomic.Bool   // it was removed: what it does not take is not lost
 	diverted atomic.Uint64 // records of its flows that others got
 	unfit    atomic.Uint64 // records of Templates that it refused
 
-	// Guarded by Fanout.mu.
+	// Guarded by Fanout.pace.
 	credit time.Duration // what is left of Config.Hold
 	at     time.Time     // when credit was last reckoned
 	sent   uint64        // records, at the last sample
@@ -64,15 +66,15 @@ func attempt(ctx context.Context, m *member, t *export.Template, rec []byte) (fu
 }
 
 // waits reports whether m may be waited for at now.
-func (f *Fanout) waits(m *member, now time.Time) bool {
+func (f *Fanout) waits(t *table, m *member, now time.Time) bool {
 	if m.behind.Load() {
 		return false
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.sample(now)
+	f.pace.Lock()
+	defer f.pace.Unlock()
+	f.sample(t, now)
 	m.earn(now, f.cfg.Hold)
-	if f.keepsUp(m) || m.credit > 0 {
+	if t.keepsUp(m) || m.credit > 0 {
 		return true
 	}
 	if !m.behind.Swap(true) {
@@ -82,10 +84,10 @@ func (f *Fanout) waits(m *member, now time.Time) bool {
 }
 
 // waited charges what the others were held for m's sake.
-func (f *Fanout) waited(m *member, d time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.keepsUp(m) {
+func (f *Fanout) waited(t *table, m *member, d time.Duration) {
+	f.pace.Lock()
+	defer f.pace.Unlock()
+	if !t.keepsUp(m) {
 		m.credit -= d
 	}
 }
@@ -93,8 +95,8 @@ func (f *Fanout) waited(m *member, d time.Duration) {
 // took is told when a collector that was behind takes a record.
 func (f *Fanout) took(m *member) {
 	now := time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.pace.Lock()
+	defer f.pace.Unlock()
 	m.earn(now, f.cfg.Hold)
 	if m.credit >= f.cfg.Hold/2 && m.behind.Swap(false) {
 		f.cfg.Log.Info("collector takes records again", "collector", m.name)
@@ -109,26 +111,26 @@ func (m *member) earn(now time.Time, most time.Duration) {
 }
 
 // keepsUp reports whether m sends about as fast as the fastest could.
-func (f *Fanout) keepsUp(m *member) bool {
+func (t *table) keepsUp(m *member) bool {
 	var most float64
-	for _, o := range f.members {
+	for _, o := range t.members {
 		most = max(most, o.peak)
 	}
 	return m.rate > 0 && m.rate >= share*most
 }
 
 // sample measures how fast records leave.
-func (f *Fanout) sample(now time.Time) {
-	if f.sampled.IsZero() {
-		f.sampled = now
+func (f *Fanout) sample(t *table, now time.Time) {
+	if f.pace.sampled.IsZero() {
+		f.pace.sampled = now
 		return
 	}
-	d := now.Sub(f.sampled)
+	d := now.Sub(f.pace.sampled)
 	if d < sampleEvery {
 		return
 	}
-	f.sampled = now
-	for _, m := range f.members {
+	f.pace.sampled = now
+	for _, m := range t.members {
 		n := m.e.Summary().RecordsSent
 		m.rate = float64(n-min(n, m.sent)) / d.Seconds()
 		m.sent = n
