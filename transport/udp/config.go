@@ -36,6 +36,10 @@ type Config struct {
 	// octets. Zero: what the system knows of the path. A path with a smaller
 	// MTU than this is still obeyed.
 	MTU int
+	// Fragment has the system cut packets that have become too large for the
+	// path of a connected socket, where what is in them cannot be cut smaller
+	// any more. Otherwise they are refused.
+	Fragment bool
 	// ReceiveBuffer is the kernel's buffer for datagrams not yet read, in
 	// octets. Zero: DefaultReceiveBuffer for listeners, the system's default
 	// for connected sockets. Negative: the system's default.

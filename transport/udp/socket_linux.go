@@ -18,6 +18,7 @@ type socket struct {
 	detached  *detached // a listening socket; else nil
 	buffer    int       // the kernel's for datagrams not yet read, octets
 	connected bool
+	fragment  bool // Config.Fragment
 	six       bool // an AF_INET6 socket, maybe with IPv4 peers mapped into it
 	single    bool // no recvmmsg and sendmmsg: one datagram a call
 	receiver
@@ -31,7 +32,7 @@ func (s *socket) open(c *Conn, uc *net.UDPConn) (descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.rc, s.connected = rc, c.remote.IsValid()
+	s.rc, s.connected, s.fragment = rc, c.remote.IsValid(), c.fragment
 	var optErr error
 	err = rc.Control(func(fd uintptr) { optErr = s.setOptions(int(fd), c.local) })
 	if err = errors.Join(err, optErr); err != nil {
@@ -66,10 +67,14 @@ func (s *socket) setOptions(fd int, local netip.AddrPort) error {
 	case s.connected:
 		// Don't fragment, and obey the path MTU. An IPv6 socket may be
 		// connected to a mapped IPv4 peer, so both are set.
-		if s.six {
-			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
+		discover4, discover6 := unix.IP_PMTUDISC_DO, unix.IPV6_PMTUDISC_DO
+		if s.fragment {
+			discover4, discover6 = unix.IP_PMTUDISC_WANT, unix.IPV6_PMTUDISC_WANT
 		}
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+		if s.six {
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discover6)
+		}
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover4)
 	case local.Addr().IsUnspecified() && s.six:
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 	case local.Addr().IsUnspecified():

@@ -124,9 +124,8 @@ type Chunks struct {
 	bad  bool
 }
 
-// WalkChunks begins behind the common header of a packet of at least HeaderLen
-// octets.
-func WalkChunks(packet []byte) Chunks { return Chunks{rest: packet[HeaderLen:]} }
+// WalkChunks begins behind a packet's common header.
+func WalkChunks(packet []byte) Chunks { return Chunks{rest: packet[min(HeaderLen, len(packet)):]} }
 
 // Next fills in the next chunk; false at the end or where the rest is no
 // chunk. A last chunk without its padding is understood.

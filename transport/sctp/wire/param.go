@@ -102,6 +102,7 @@ const (
 	CauseUnresolvable      Cause = 5
 	CauseUnrecognizedChunk Cause = 6
 	CauseInvalidParam      Cause = 7
+	CauseUnrecognizedParam Cause = 8
 	CauseNoUserData        Cause = 9
 	CauseCookieInShutdown  Cause = 10
 	CauseUserAbort         Cause = 12

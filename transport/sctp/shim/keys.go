@@ -1,0 +1,216 @@
+package shim
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"slices"
+
+	"ipfixsuite/transport/sctp/wire"
+)
+
+var (
+	// ErrKey says that a shared key is not there, or is in use.
+	ErrKey = errors.New("no such SCTP-AUTH key, or it is the active one")
+	// ErrKeys says that there are too many keys, or one is too long.
+	ErrKeys = errors.New("too many or too long SCTP-AUTH keys")
+	// ErrNoAuth says that the association has no SCTP-AUTH.
+	ErrNoAuth = errors.New("association without SCTP-AUTH")
+)
+
+const (
+	// maxKeys bounds an association's shared keys: two are in use during a
+	// change.
+	maxKeys = 8
+	maxKey  = 1024
+)
+
+// keyring holds an association's shared keys and makes and checks AUTH chunks
+// (RFC 4895, Section 6).
+type keyring struct {
+	terms  *AuthTerms // nil: no SCTP-AUTH
+	keys   []*sharedKey
+	active *sharedKey
+	sum    [sha256.Size]byte
+}
+
+// sharedKey is an association key with its states, one an algorithm.
+type sharedKey struct {
+	id           uint16
+	secret       []byte // association shared key
+	sha1, sha256 hash.Hash
+}
+
+var zeroMAC [sha256.Size]byte
+
+func newKeyring(t *AuthTerms) keyring {
+	k := keyring{terms: t}
+	if t != nil {
+		// Without any other there is key 0, empty (RFC 4895, Section 6.1).
+		k.active = k.newKey(0, nil)
+		k.keys = append(k.keys, k.active)
+	}
+	return k
+}
+
+func (k *keyring) newKey(id uint16, shared []byte) *sharedKey {
+	return &sharedKey{id: id, secret: wire.AppendAssociationKey(nil, shared, k.terms.Own, k.terms.Peer)}
+}
+
+func (k *keyring) find(id uint16) *sharedKey {
+	for _, s := range k.keys {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}
+
+func (k *keyring) set(id uint16, shared []byte) error {
+	switch old := k.find(id); {
+	case k.terms == nil:
+		return ErrNoAuth
+	case len(shared) > maxKey || old == nil && len(k.keys) == maxKeys:
+		return ErrKeys
+	case old != nil:
+		fresh := k.newKey(id, shared)
+		clear(old.secret)
+		*old = *fresh
+	default:
+		k.keys = append(k.keys, k.newKey(id, shared))
+	}
+	return nil
+}
+
+func (k *keyring) activate(id uint16) error {
+	if k.terms == nil {
+		return ErrNoAuth
+	}
+	s := k.find(id)
+	if s == nil {
+		return ErrKey
+	}
+	k.active = s
+	return nil
+}
+
+func (k *keyring) remove(id uint16) error {
+	if k.terms == nil {
+		return ErrNoAuth
+	}
+	s := k.find(id)
+	if s == nil || s == k.active {
+		return ErrKey
+	}
+	clear(s.secret)
+	k.keys = slices.DeleteFunc(k.keys, func(o *sharedKey) bool { return o == s })
+	return nil
+}
+
+// mac is the state for an algorithm, reset, and its size.
+func (s *sharedKey) mac(algorithm uint16) (m hash.Hash, size int) {
+	if algorithm == wire.HMACSHA256 {
+		if s.sha256 == nil {
+			s.sha256 = hmac.New(sha256.New, s.secret)
+		}
+		s.sha256.Reset()
+		return s.sha256, sha256.Size
+	}
+	if s.sha1 == nil {
+		s.sha1 = hmac.New(sha1.New, s.secret)
+	}
+	s.sha1.Reset()
+	return s.sha1, sha1.Size
+}
+
+// overhead is what AUTH adds to a packet whose chunks the peer wants
+// authenticated.
+func (t *AuthTerms) overhead() int {
+	switch {
+	case t == nil || t.Theirs.Empty():
+		return 0
+	case t.HMAC == wire.HMACSHA256:
+		return wire.AuthHeaderLen + sha256.Size
+	}
+	return wire.AuthHeaderLen + sha1.Size
+}
+
+// seal puts an AUTH chunk before the first chunk of the packet that the peer
+// takes only authenticated, if there is one. What stands before it, as a
+// COOKIE ECHO that sets the keys up, stays unauthenticated (RFC 4895, Section
+// 6.2). The packet is the whole of b.
+func (k *keyring) seal(b []byte) []byte {
+	if k.terms == nil {
+		return b
+	}
+	at := wire.HeaderLen
+	w := wire.WalkChunks(b)
+	for c := (wire.Chunk{}); w.Next(&c); at += len(c.Raw) {
+		if k.terms.Theirs.Has(c.Type) {
+			return k.insert(b, at)
+		}
+	}
+	return b
+}
+
+func (k *keyring) insert(b []byte, at int) []byte {
+	m, size := k.active.mac(k.terms.HMAC)
+	end, gap := len(b), wire.AuthHeaderLen+size
+	b = append(b, zeroMAC[:wire.AuthHeaderLen]...)
+	b = append(b, zeroMAC[:size]...)
+	copy(b[at+gap:], b[at:end])
+	wire.AppendAuthHeader(b[:at], k.active.id, k.terms.HMAC, size)
+	clear(b[at+wire.AuthHeaderLen : at+gap])
+	m.Write(b[at:])
+	copy(b[at+wire.AuthHeaderLen:], m.Sum(k.sum[:0]))
+	return b
+}
+
+// verdict on an AUTH chunk.
+type verdict uint8
+
+const (
+	authentic verdict = iota
+	forged
+	keyUnknown
+	algorithmUnknown
+	noAuth // malformed, or the association has none
+)
+
+// verify checks an AUTH chunk over itself and the rest of its packet (RFC
+// 4895, Section 6.3).
+func (k *keyring) verify(c *wire.Chunk, rest []byte) verdict {
+	a, ok := wire.ParseAuth(c)
+	if !ok || k.terms == nil {
+		return noAuth
+	}
+	if a.HMAC != wire.HMACSHA1 && a.HMAC != wire.HMACSHA256 {
+		return algorithmUnknown
+	}
+	s := k.find(a.Key)
+	if s == nil {
+		return keyUnknown
+	}
+	m, size := s.mac(a.HMAC)
+	if len(a.MAC) != size {
+		return forged
+	}
+	m.Write(c.Raw[:wire.AuthHeaderLen])
+	m.Write(zeroMAC[:size])
+	m.Write(rest)
+	if !hmac.Equal(m.Sum(k.sum[:0]), a.MAC) {
+		return forged
+	}
+	return authentic
+}
+
+// next tells whether id follows the active key's, as RFC 6083, Section 4.8,
+// counts: 65535 is followed by 1.
+func (k *keyring) next(id uint16) bool {
+	if k.active.id == 0xFFFF {
+		return id == 1
+	}
+	return id == k.active.id+1
+}

@@ -1,0 +1,271 @@
+package userspace
+
+import (
+	"errors"
+	"io"
+	"math"
+	"net/netip"
+	"sync"
+
+	pion "github.com/pion/sctp"
+
+	"ipfixsuite/transport/sctp"
+	"ipfixsuite/transport/sctp/shim"
+)
+
+// item is something Receive is to tell.
+type item struct {
+	kind    sctp.EventKind
+	message sctp.Message // its data is in a buffer of take
+	path    netip.AddrPort
+	number  uint64 // of a message that failed
+}
+
+// rx holds what Receive is to tell. Messages beyond its limit stay with pion,
+// where they take from the window that the peer is told.
+type rx struct {
+	mu      sync.Mutex
+	arrived sync.Cond
+	items   []item
+	first   int
+	bytes   int // of messages in items
+	limit   int
+
+	// awaited are streams that pion got something on and that are not yet
+	// read: of the packet it has at hand; ready those it has dealt with.
+	awaited, ready []uint16
+
+	last    []byte   // what the last Receive handed out
+	failed  []uint64 // numbers of failed messages in items
+	err     error    // the association has ended
+	drained bool     // pion has dealt with the last packet
+
+	messages, octets uint64
+	tooLarge         func() // called once when pion holds a message over the limit
+}
+
+func (r *rx) init(limit int, tooLarge func()) {
+	r.arrived.L = &r.mu
+	r.limit, r.tooLarge = limit, tooLarge
+}
+
+// expect notes the streams of the packet that pion gets next.
+func (r *rx) expect(s *streams) {
+	if len(s.touched) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range s.touched {
+		s.get(id) // opened before pion would
+	}
+	r.awaited = append(r.awaited, s.touched...)
+	s.touched = s.touched[:0]
+}
+
+// collect fetches what pion has ready: it has dealt with the packet that was
+// awaited.
+func (r *rx) collect(s *streams) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.awaited) == 0 {
+		return
+	}
+	for _, id := range r.awaited {
+		r.ready = appendOnce(r.ready, id)
+	}
+	r.awaited = r.awaited[:0]
+	r.fetch(s)
+}
+
+func appendOnce(list []uint16, id uint16) []uint16 {
+	for _, have := range list {
+		if have == id {
+			return list
+		}
+	}
+	return append(list, id)
+}
+
+// fetch reads the streams in ready as far as there is room; r.mu is held.
+func (r *rx) fetch(s *streams) {
+	if r.bytes >= r.limit {
+		return
+	}
+	buf := large.Get().(*[maxMessage + 1]byte)
+	defer large.Put(buf)
+	zeroLast(r.ready)
+	n := 0
+	for i, id := range r.ready {
+		st := s.get(id)
+		if st == nil {
+			// Pion opened it itself and it has not come to us yet: later.
+			r.ready[n] = id
+			n++
+			continue
+		}
+		if !r.read(st, id, buf[:]) {
+			n += copy(r.ready[n:], r.ready[i:])
+			break
+		}
+	}
+	r.ready = r.ready[:n]
+}
+
+// read takes a stream's messages; false when there is no more room.
+func (r *rx) read(st *pion.Stream, id uint16, buf []byte) bool {
+	for r.bytes < r.limit {
+		n, ppid, err := st.ReadSCTP(buf)
+		if errors.Is(err, io.ErrShortBuffer) || n > maxMessage {
+			if r.tooLarge != nil {
+				go r.tooLarge()
+				r.tooLarge = nil
+			}
+			return true
+		}
+		if err != nil {
+			return true
+		}
+		if id == shim.SinkStream {
+			continue
+		}
+		it := r.push()
+		it.kind = sctp.EventMessage
+		it.message.Stream = id
+		it.message.PPID, it.message.Unordered = shim.ReadPPID(uint32(ppid))
+		it.message.Data = append(take(n), buf[:n]...)
+		r.bytes += n
+	}
+	return false
+}
+
+// push adds an empty item; r.mu is held.
+func (r *rx) push() *item {
+	if r.first > 0 && len(r.items) == cap(r.items) {
+		n := copy(r.items, r.items[r.first:])
+		clear(r.items[n:])
+		r.items, r.first = r.items[:n], 0
+	}
+	r.items = append(r.items, item{})
+	r.arrived.Signal()
+	return &r.items[len(r.items)-1]
+}
+
+// put adds an item.
+func (r *rx) put(it *item) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*r.push() = *it
+}
+
+// event adds what the shim has to tell.
+func (r *rx) event(ev *shim.Event, path netip.AddrPort) {
+	it := item{path: path}
+	switch ev.Kind {
+	case shim.EventGivenUp:
+		it.kind = sctp.EventSendFailed
+		it.message.Stream, it.message.Tag = ev.GivenUp.Stream, ev.GivenUp.Tag
+		it.number = ev.GivenUp.Number
+	case shim.EventPathDown:
+		it.kind = sctp.EventPathDown
+	case shim.EventPathUp:
+		it.kind = sctp.EventPathUp
+	case shim.EventPeerShutdown:
+		it.kind = sctp.EventPeerShutdown
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*r.push() = it
+	if it.number > 0 {
+		r.failed = append(r.failed, it.number)
+	}
+}
+
+// end notes that and how the association has ended.
+func (r *rx) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.arrived.Broadcast()
+}
+
+// exhausted notes that pion has dealt with everything.
+func (r *rx) exhausted() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drained = true
+	r.arrived.Broadcast()
+}
+
+// idle tells whether there is nothing to read, here or in pion.
+func (r *rx) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.first == len(r.items) && len(r.ready) == 0 && len(r.awaited) == 0
+}
+
+// acknowledged bounds a number of acknowledged messages by the failures that
+// Receive has not told of.
+func (r *rx) acknowledged(settled uint64) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	least := uint64(math.MaxUint64)
+	for _, n := range r.failed {
+		least = min(least, n)
+	}
+	return min(settled, least-1)
+}
+
+// receive waits for the next item.
+func (r *rx) receive(s *streams, ev *sctp.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last != nil {
+		give(r.last)
+		r.last = nil
+	}
+	for {
+		if r.first < len(r.items) {
+			r.hand(ev)
+			if r.bytes < r.limit/2 && len(r.ready) > 0 {
+				r.fetch(s)
+			}
+			return nil
+		}
+		if len(r.ready) > 0 {
+			r.fetch(s)
+			if r.first < len(r.items) {
+				continue
+			}
+		}
+		if r.err != nil && r.drained {
+			return r.err
+		}
+		r.arrived.Wait()
+	}
+}
+
+// hand takes the first item; r.mu is held.
+func (r *rx) hand(ev *sctp.Event) {
+	it := &r.items[r.first]
+	*ev = sctp.Event{Kind: it.kind, Message: it.message, Path: it.path}
+	switch it.kind {
+	case sctp.EventMessage:
+		r.last = it.message.Data
+		r.bytes -= len(r.last)
+		r.messages++
+		r.octets += uint64(len(r.last))
+	case sctp.EventSendFailed:
+		// Failures are told in the order in which they came.
+		r.failed = r.failed[1:]
+	}
+	*it = item{}
+	if r.first++; r.first == len(r.items) {
+		r.items, r.first = r.items[:0], 0
+	}
+}
+
+// Receive implements sctp.Association.
+func (a *association) Receive(ev *sctp.Event) error { return a.rx.receive(&a.streams, ev) }
