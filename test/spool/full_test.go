@@ -64,7 +64,7 @@ func TestSpool_DiskFull(t *testing.T) {
 	feed.Begin(e)
 	e.LoggedAfter(begin, time.Minute, refused)
 	full := feed.Given()
-	until(t, "it takes records on a full disk", func() bool { return feed.Given() > full+rate/2 })
+	harness.Until(t, "it takes records on a full disk", func() bool { return feed.Given() > full+rate/2 })
 	if said := len(e.Logged(refused)); said != 1 {
 		t.Errorf("%d warnings of one full disk", said)
 	}
@@ -73,7 +73,7 @@ func TestSpool_DiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Wait(`"msg":"spool can be written again"`)
-	until(t, "the spool grows", func() bool { return octets(t, spool) > 2*before })
+	harness.Until(t, "the spool grows", func() bool { return octets(t, spool) > 2*before })
 
 	flows := filepath.Join(t.TempDir(), "flows")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + flows}, pki.Flags("collector")...)...)

@@ -55,7 +55,7 @@ func TestSpool_ExporterKilled(t *testing.T) {
 	feed.Begin(e)
 	e.Wait(`"msg":"session opened"`)
 	here := func() int { return harness.Written(t, n, flows).Present() }
-	until(t, "something is written", func() bool { return here() > 0 })
+	harness.Until(t, "something is written", func() bool { return here() > 0 })
 	c.Kill()
 	back := time.After(absence)
 	share := absence / time.Duration(kills+1)
@@ -63,7 +63,7 @@ func TestSpool_ExporterKilled(t *testing.T) {
 		// Somewhere in its share of the absence, but not before it spools.
 		before := octets(t, dir)
 		after := time.After(share/2 + time.Duration(rng.Int64N(int64(share/2))))
-		until(t, "the spool grows", func() bool { return octets(t, dir) > before })
+		harness.Until(t, "the spool grows", func() bool { return octets(t, dir) > before })
 		<-after
 		kill(e)
 		e = export()
@@ -74,12 +74,12 @@ func TestSpool_ExporterKilled(t *testing.T) {
 	c = serve()
 	e.LoggedAfter(again, time.Minute, `"msg":"session opened"`)
 	had := here()
-	until(t, "what was spooled comes", func() bool { return here() > had+rate })
+	harness.Until(t, "what was spooled comes", func() bool { return here() > had+rate })
 	live := kill(e) + 1
 	e = export()
 	feed.Begin(e)
 	e.Wait(`"msg":"session opened"`)
-	until(t, "it is given some", func() bool { return feed.Given() > live+rate/2 })
+	harness.Until(t, "it is given some", func() bool { return feed.Given() > live+rate/2 })
 	upTo := feed.End()
 	e.EndInput()
 	sum := e.Summary(2 * time.Minute)

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"ipfixsuite/test/harness"
 )
@@ -36,16 +35,4 @@ func octets(t *testing.T, dir string) (sum int64) {
 		sum += st.Size()
 	}
 	return sum
-}
-
-// until waits for something to become true.
-func until(t *testing.T, what string, true func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); !true(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("a minute, and still not: %s", what)
-		}
-	}
 }
