@@ -132,6 +132,7 @@ func (s *inbound) receive(c *Conn, r transport.Receiver) error {
 	for {
 		clock.set(s, c, have > 0, used > 0)
 		n, err := c.Read(buf[have:])
+		err = c.end(err)
 		have += n
 		var bad error
 		used, bad = s.deliver(buf[:have], r)

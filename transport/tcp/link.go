@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -53,11 +56,25 @@ func (c *Conn) Written() uint64 { return c.tcp.written.Load() }
 // ok is false when that cannot be known.
 func (c *Conn) Unacknowledged() (octets int, ok bool) { return unacknowledged(c.tcp.raw) }
 
+// ErrTruncated says that the connection ended without TLS's close_notify: the
+// peer broke off, or somebody else ended it (RFC 8446, Section 6.1).
+var ErrTruncated = fmt.Errorf("connection ended without close_notify: %w", io.ErrUnexpectedEOF)
+
+// end tells the orderly end of a stream from one that was cut off; crypto/tls
+// lets both pass for EOF.
+func (c *Conn) end(err error) error {
+	if c.tls != nil && errors.Is(err, io.EOF) && c.tcp.ended.Load() {
+		return ErrTruncated
+	}
+	return err
+}
+
 // meter counts what passes a TCP connection.
 type meter struct {
 	*net.TCPConn
 	raw     syscall.RawConn
 	written atomic.Uint64
+	ended   atomic.Bool // the peer's FIN was read
 	// heard is signalled when a session's reader comes back for more after the
 	// first octets: it has digested them.
 	session bool // set before the session's reader begins
@@ -87,6 +104,9 @@ func (m *meter) Read(b []byte) (int, error) {
 	}
 	n, err := m.TCPConn.Read(b)
 	m.fresh = n > 0 && m.session
+	if errors.Is(err, io.EOF) {
+		m.ended.Store(true)
+	}
 	return n, err
 }
 

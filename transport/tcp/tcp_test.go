@@ -3,6 +3,7 @@ package tcp
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -309,6 +310,40 @@ func TestTLS_CredentialsEndSessions(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 	wait(t, s.Done(), "end at the exporter")
+}
+
+// RFC 8446, Section 6.1: an end that nobody authenticated is none in order.
+func TestTLS_Truncation(t *testing.T) {
+	ca := newAuthority(t)
+	l := serve(t, Config{Credentials: ca.creds(t, "collector")})
+	s := dial(t, ca.dialer(t, l.Addr()))
+	in := wait(t, l.opened, "session")
+	_ = s.(*session).conn.tcp.CloseWrite()
+	if err := wait(t, in.closed, "Closed"); !errors.Is(err, ErrTruncated) {
+		t.Errorf("collector: %v", err)
+	}
+
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	creds := ca.creds(t, "collector")
+	go func() { // ended by ln.Close
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		tc := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{creds.Certificate()}})
+		_, _ = tc.Read(make([]byte, headerLen))
+		_ = c.Close() // as a killed process does
+	}()
+	s = dial(t, ca.dialer(t, netip.MustParseAddrPort(ln.Addr().String())))
+	send(t, s, message(headerLen, 1))
+	wait(t, s.Done(), "end")
+	if err := s.Err(); !errors.Is(err, ErrTruncated) {
+		t.Errorf("exporter: %v", err)
+	}
 }
 
 // Both must say no in the handshake, TLS 1.3's late verdict included.
