@@ -75,7 +75,7 @@ func (c *Conn) finish(_ time.Time, code wire.ResetCode, data [3]byte, byPeer boo
 		ack = 0 // nothing was ever received (RFC 4340, Section 8.1.1, MUST)
 	}
 	never := c.state == StateRequest && c.gss.Less(c.iss)
-	c.reset = wire.Packet{Type: wire.Reset, Ack: ack, Code: code, ResetData: data}
+	c.reset, c.isStray = wire.Packet{Type: wire.Reset, Ack: ack, Code: code, ResetData: data}, false
 	c.end(StateClosed, &ResetError{Code: code, Data: data, Remote: byPeer})
 	c.due.reset = !never
 	if never {

@@ -95,6 +95,7 @@ type Conn struct {
 	syncAck   wire.Seq // number to acknowledge by due.sync
 	syncAckOf wire.Seq // Sync to answer by due.syncAck
 	reset     wire.Packet
+	isStray   bool // reset is StrayReset's
 
 	// Timers; zero: off.
 	retryAt      time.Time // REQUEST, PARTOPEN, CLOSEREQ, CLOSING: repeat

@@ -35,7 +35,7 @@ func (c *Conn) afterClose(now time.Time, p *wire.Packet) {
 		return // whoever drives us asks a Listener from now on
 	}
 	if r, ok := StrayReset(p, wire.ResetNoConnection); ok && c.allowReset(now) {
-		c.reset, c.due.reset = r, true
+		c.reset, c.isStray, c.due.reset = r, true, true
 	}
 }
 
@@ -55,9 +55,14 @@ func (c *Conn) enterFromRequest(now time.Time, p *wire.Packet) bool {
 	if !answer || high.Less(low) || !p.Ack.Between(low, high) {
 		c.stats.Unexpected++
 		// A half-open connection at the peer is cleaned up by this (Section
-		// 7.5.4); ours goes on.
-		if p.Type != wire.Reset && c.allowReset(now) {
-			c.reset = wire.Packet{Type: wire.Reset, Ack: p.Seq, Code: wire.ResetPacketError, ResetData: [3]byte{byte(p.Type)}}
+		// 7.5.4); ours goes on. If the packet acknowledges what we never sent,
+		// only numbers taken from it are valid there.
+		if p.Type != wire.Reset && p.Type != wire.Listen && c.allowReset(now) {
+			c.reset, c.isStray = wire.Packet{Type: wire.Reset, Ack: p.Seq}, false
+			if p.Type.HasAck() && !p.Ack.Between(low, high) {
+				c.reset, c.isStray = StrayReset(p, wire.ResetPacketError)
+			}
+			c.reset.Code, c.reset.ResetData = wire.ResetPacketError, [3]byte{byte(p.Type)}
 			c.due.reset = true
 		}
 		return false

@@ -89,7 +89,7 @@ func (c *Conn) AppendPacket(now time.Time, b []byte) ([]byte, Sent, bool) {
 // does not belong to it.
 func (c *Conn) appendReset(now time.Time, b []byte) ([]byte, Sent, bool) {
 	c.due.reset = false
-	if c.reset.SrcPort != 0 || c.reset.DstPort != 0 { // a stray one: numbers and ports are set
+	if c.isStray { // its numbers and ports are set
 		b, err := c.reset.AppendBinary(b)
 		return b, Sent{Type: wire.Reset, Seq: c.reset.Seq, MayFragment: true}, err == nil
 	}

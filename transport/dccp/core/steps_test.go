@@ -166,7 +166,8 @@ func TestStep4Request(t *testing.T) {
 			q := response(&p.a)
 			q.Ack = ack
 			r := want(t, p.replies(&p.a, q), wire.Reset, 5000)
-			if r.Code != wire.ResetPacketError || r.ResetData[0] != byte(wire.Response) || p.a.c.State() != StateRequest {
+			// As if there were no connection (Section 8.3.1).
+			if r.Seq != ack+1 || r.Code != wire.ResetPacketError || r.ResetData[0] != byte(wire.Response) || p.a.c.State() != StateRequest {
 				t.Errorf("%+v in %v", r, p.a.c.State())
 			}
 		}

@@ -1,0 +1,175 @@
+package core
+
+import (
+	"testing"
+	"time"
+
+	"ipfixsuite/transport/dccp/wire"
+)
+
+// size is a packet's length on the wire.
+func size(p *wire.Packet) int { return p.FixedLen() + len(p.Options) + len(p.Data) }
+
+// RFC 4340, Section 14.1: upward probing by padded Syncs.
+func TestProbing(t *testing.T) {
+	for _, carries := range []int{1232, 1300, 1333, 1452, 1472, 1500, 9000} {
+		cfg := plainConfig()
+		cfg.MaxMTU = 1472
+		p := newPair(t, cfg, plainConfig())
+		largest, probes := 0, 0
+		p.lose = func(_ bool, q *wire.Packet) bool {
+			if q.Type == wire.Sync && size(q) > DefaultMTU {
+				probes++
+			}
+			if size(q) > carries {
+				return true
+			}
+			largest = max(largest, size(q))
+			return false
+		}
+		p.exchange()
+		p.wantStates(StateOpen, StateOpen)
+		for i := range 60 {
+			p.send(&p.a, i, 1) // a working connection
+			p.pass(time.Second)
+		}
+		reach := min(carries, 1472)
+		got := p.a.c.MTU()
+		if got > reach || got < reach-2*probeStep {
+			t.Errorf("path of %d: packet size %d after %d probes", carries, got, probes)
+		}
+		if probes > 30 || p.a.c.Stats().ProbesSent != uint64(probes) {
+			t.Errorf("path of %d: %d probes, counted %d", carries, probes, p.a.c.Stats().ProbesSent)
+		}
+		if got > DefaultMTU && p.a.count(EventMPS) == 0 {
+			t.Error("the application was not told")
+		}
+		if p.b.c.MTU() != DefaultMTU {
+			t.Error("the server searched, too")
+		}
+		// A message of that size goes through.
+		if err := p.a.c.Send(p.now, 1000, make([]byte, p.a.c.MPS())); err != nil {
+			t.Fatal(err)
+		}
+		p.exchange()
+		if n := len(p.b.got); len(p.b.got[n-1]) != p.a.c.MPS() {
+			t.Errorf("path of %d: a message of %d octets did not come", carries, p.a.c.MPS())
+		}
+	}
+}
+
+// Routes change: what failed is tried again, seldom.
+func TestProbingAgain(t *testing.T) {
+	cfg := plainConfig()
+	cfg.MaxMTU = 1472
+	p := newPair(t, cfg, plainConfig())
+	carries := DefaultMTU
+	p.lose = func(_ bool, q *wire.Packet) bool { return size(q) > carries }
+	p.exchange()
+	p.pass(9 * time.Minute)
+	if p.a.c.MTU() != DefaultMTU {
+		t.Fatal(p.a.c.MTU())
+	}
+	carries = 9000
+	n := p.a.c.Stats().ProbesSent
+	p.pass(15 * time.Minute)
+	if p.a.c.MTU() != 1472 || p.a.c.Stats().ProbesSent-n > 10 {
+		t.Errorf("packet size %d after %d probes", p.a.c.MTU(), p.a.c.Stats().ProbesSent-n)
+	}
+}
+
+// Section 14.1, SHOULD: ICMP is believed when it names a packet that we sent.
+func TestPacketTooBig(t *testing.T) {
+	cfg := plainConfig()
+	cfg.MTU = 1472
+	p := opened(t, cfg, plainConfig())
+	if err := p.a.c.Send(p.now, 1, make([]byte, 1400)); err != nil {
+		t.Fatal(err)
+	}
+	seq := p.a.packets(p.now)[0].Seq
+	for _, forged := range []wire.Seq{0, seq + 1, seq + 1000, p.a.c.iss - 1} {
+		if p.a.c.PacketTooBig(p.now, 600, forged) {
+			t.Errorf("number %d believed", forged)
+		}
+	}
+	if p.a.c.PacketTooBig(p.now, MinMTU-1, seq) || p.a.c.PacketTooBig(p.now, 1472, seq) {
+		t.Error("a size that cannot be believed")
+	}
+	if p.a.c.MTU() != 1472 {
+		t.Fatal(p.a.c.MTU())
+	}
+	// A message that waits and is now too large goes in fragments (Section
+	// 14.2, MUST NOT otherwise).
+	p.a.c.sender.(*plainSender).hold = true
+	if err := p.a.c.Send(p.now, 2, make([]byte, 1400)); err != nil {
+		t.Fatal(err)
+	}
+	if !p.a.c.PacketTooBig(p.now, 1300, seq) {
+		t.Error("not believed")
+	}
+	p.a.drain()
+	if p.a.c.MTU() != 1300 || p.a.count(EventMPS) != 1 {
+		t.Errorf("%d, %v", p.a.c.MTU(), p.a.ids)
+	}
+	if err := p.a.c.Send(p.now, 3, make([]byte, 1400)); err == nil {
+		t.Error("a message above the MPS was taken")
+	}
+	p.a.c.sender.(*plainSender).hold = false
+	_, s, ok := p.a.c.AppendPacket(p.now, nil)
+	if !ok || s.Message != 2 || !s.MayFragment {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestSetMTU(t *testing.T) {
+	p := opened(t, plainConfig(), plainConfig())
+	p.a.c.SetMTU(p.now, 1400)
+	p.a.drain()
+	if p.a.c.MPS() != 1400-64 || p.a.count(EventMPS) != 1 {
+		t.Errorf("MPS %d", p.a.c.MPS())
+	}
+	p.a.c.SetMTU(p.now, 1)
+	if p.a.c.MTU() != MinMTU || p.a.c.MPS() <= 0 {
+		t.Errorf("%d, MPS %d", p.a.c.MTU(), p.a.c.MPS())
+	}
+	p.a.c.Abort(p.now, wire.ResetAborted)
+	p.a.packets(p.now)
+	p.a.c.SetMTU(p.now, 1400)
+	if p.a.c.MPS() != 0 || p.a.c.PacketTooBig(p.now, 1300, p.a.c.gss) {
+		t.Error("a closed connection has a packet size")
+	}
+}
+
+// Routers that drop large packets without a word: after some timeouts without
+// any sign of life the packet size goes back to what every path carries.
+func TestBlackHole(t *testing.T) {
+	cfg := simConfig(t)
+	cfg.MTU = 1452
+	p := newPair(t, cfg, cfg)
+	carries := 9000
+	p.lose = func(_ bool, q *wire.Packet) bool { return size(q) > carries }
+	p.exchange()
+	p.pass(time.Second)
+	carries = 1300
+	for i := range 20 {
+		if err := p.a.c.Send(p.now, uint64(i), make([]byte, min(1388, p.a.c.MPS()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.pass(30 * time.Second)
+	if p.a.c.MTU() != DefaultMTU {
+		t.Fatalf("packet size %d, %+v", p.a.c.MTU(), p.a.c.Stats().Sender)
+	}
+	// What was queued before goes in fragments, which pass.
+	p.lose = func(_ bool, q *wire.Packet) bool { return size(q) > carries && q.Type != wire.Data && q.Type != wire.DataAck }
+	from := len(p.b.got)
+	for i := range 20 {
+		if err := p.a.c.Send(p.now, uint64(100+i), make([]byte, p.a.c.MPS())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.pass(2 * time.Minute)
+	if len(p.b.got)-from < 20 {
+		t.Errorf("%d messages came", len(p.b.got)-from)
+	}
+}
