@@ -339,7 +339,7 @@ func TestTLS_Truncation(t *testing.T) {
 		_ = c.Close() // as a killed process does
 	}()
 	s = dial(t, ca.dialer(t, netip.MustParseAddrPort(ln.Addr().String())))
-	send(t, s, message(headerLen, 1))
+	_, _ = s.Send(t.Context(), []transport.Outgoing{{Data: message(headerLen, 1)}}) // it may hear of the end
 	wait(t, s.Done(), "end")
 	if err := s.Err(); !errors.Is(err, ErrTruncated) {
 		t.Errorf("exporter: %v", err)
