@@ -139,6 +139,8 @@ func (d *dialer) to(addr netip.AddrPort) transport.Dialer {
 		}
 	case "tcp", "tls+tcp":
 		return &tcp.Dialer{Remote: addr, Config: d.cfg.tcp(d.endpoint)}
+	case "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp":
+		return d.cfg.sctpDialer(d.endpoint, addr)
 	default: // check has seen to it
 		return &udp.Dialer{Remote: addr, Config: cfg}
 	}

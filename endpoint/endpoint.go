@@ -68,7 +68,7 @@ func (e *Error) Error() string { return e.Endpoint.String() + ": " + e.Reason }
 func (e *Error) Hint() string { return e.hint }
 
 // built lists the schemes of this build.
-var built = []string{"udp", "dtls+udp", "tcp", "tls+tcp"}
+var built = []string{"udp", "dtls+udp", "tcp", "tls+tcp", "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp"}
 
 const minMTU = 576 // what every host takes (RFC 1122, Section 3.3.2)
 
@@ -77,7 +77,11 @@ func (cfg Config) check(e transport.Endpoint) error {
 	if !slices.Contains(built, e.Scheme) {
 		return &Error{e, "scheme " + e.Scheme + " is not available yet in this build", "available are " + strings.Join(built, ", ")}
 	}
-	if len(e.Query) > 0 {
+	if isSCTP(e) {
+		if _, err := parseSCTP(e); err != nil {
+			return err
+		}
+	} else if len(e.Query) > 0 {
 		name := slices.Sorted(maps.Keys(e.Query))[0]
 		return &Error{e, fmt.Sprintf("option %q means nothing to %s", name, e.Scheme), "leave it out"}
 	}
@@ -168,6 +172,8 @@ func (cfg Config) listen(e transport.Endpoint, addr netip.AddrPort) (transport.L
 	switch e.Scheme {
 	case "tcp", "tls+tcp":
 		return tcp.Listen(addr, cfg.tcp(e))
+	case "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp":
+		return cfg.sctpListen(e, addr)
 	default: // check has seen to it
 		conn, err := udp.Listen(addr, cfg.udp())
 		if err != nil {

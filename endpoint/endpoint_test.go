@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -79,6 +80,17 @@ func serve(t *testing.T, l transport.Listener) *sink {
 	return s
 }
 
+// outer is the option of a free port for the outer UDP.
+func outer(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return fmt.Sprintf("?udp=%d", c.LocalAddr().(*net.UDPAddr).Port)
+}
+
 func TestThere(t *testing.T) {
 	exporter, collector := creds(t)
 	for _, tt := range []struct{ name, listen, dial, identity string }{
@@ -86,6 +98,8 @@ func TestThere(t *testing.T) {
 		{"plain, by name", "udp://localhost:0", "udp://localhost", "127.0.0.1"},
 		{"DTLS", "dtls+udp://127.0.0.1:0", "dtls+udp://127.0.0.1", "exporter.example"},
 		{"DTLS, by name", "dtls+udp://:0", "dtls+udp://collector.example", "exporter.example"},
+		{"SCTP over UDP", "sctp+udp://127.0.0.1:4739" + outer(t), "sctp+udp://127.0.0.1", "127.0.0.1"},
+		{"DTLS over SCTP over UDP", "dtls+sctp+udp://127.0.0.1:4740" + outer(t), "dtls+sctp+udp://127.0.0.1", "exporter.example"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			lookup := func(context.Context, string) ([]netip.Addr, error) {
@@ -99,6 +113,7 @@ func TestThere(t *testing.T) {
 			in := serve(t, l)
 			e := parse(t, tt.dial)
 			e.Port = l.Addr().Port()
+			e.Query = parse(t, tt.listen).Query
 			cfg := Config{Credentials: exporter}
 			if e.Host == "collector.example" {
 				cfg.Lookup = lookup
@@ -202,7 +217,15 @@ func TestErrors(t *testing.T) {
 		{"mta+tls+tcp://127.0.0.1", Config{}, "mta+tls+tcp is not available yet in this build", "not available yet", "available are udp, dtls+udp"},
 		{"tls+tcp://127.0.0.1", Config{Credentials: preShared(t)}, "tls needs a certificate", "tls needs a certificate", "dtls+udp://"},
 		{"tcp://192.0.2.1", Config{}, "neither encrypted", "neither encrypted", "tls+tcp://"},
-		{"dtls+sctp://127.0.0.1", Config{}, "not available yet", "not available yet", "available are"},
+		{"dccp://127.0.0.1", Config{}, "not available yet", "not available yet", "available are"},
+		{"dtls+sctp://127.0.0.1", Config{}, "needs a certificate or a pre-shared key", "needs a certificate or a pre-shared key", "collector pki init"},
+		{"sctp://192.0.2.1", Config{}, "neither encrypted", "neither encrypted", "dtls+sctp://"},
+		{"sctp://127.0.0.1?udp=9899", Config{}, `option "udp" means nothing to sctp`, `option "udp"`, ""},
+		{"sctp+udp://127.0.0.1?from=127.0.0.2", Config{}, `option "from" means nothing to sctp+udp`, `option "from"`, ""},
+		{"sctp+udp://127.0.0.1?udp=70000", Config{}, "udp=70000 is no number from 0 to 65535", "udp=70000", ""},
+		{"sctp://127.0.0.1?addr=h.example", Config{}, "addr=h.example is no address", "addr=h.example", ""},
+		{"sctp://127.0.0.1?lifetime=-1s", Config{}, "lifetime=-1s is no duration", "lifetime=-1s", ""},
+		{"sctp://127.0.0.1?streams=1&streams=2", Config{}, "streams=1,2 is no number", "streams=1,2", ""},
 		{"udp://127.0.0.1?x=1", Config{}, `option "x" means nothing to udp`, `option "x"`, ""},
 		{"udp://127.0.0.1", Config{MTU: 100}, "MTU 100 is not within 576 to 65535", "MTU 100", ""},
 		{"udp://192.0.2.1:0", Config{Insecure: true}, "cannot assign requested address", "port 0 cannot be sent to", ""},
@@ -249,7 +272,7 @@ func TestEverySchemeIsAnswered(t *testing.T) {
 	exporter, _ := creds(t)
 	for _, s := range transport.Schemes() {
 		d, err := Dialer(parse(t, s+"://127.0.0.1"), Config{Credentials: exporter})
-		if (err == nil) != slices.Contains([]string{"udp", "dtls+udp", "tcp", "tls+tcp"}, s) || (d == nil) != (err != nil) {
+		if (err == nil) != slices.Contains(built, s) || (d == nil) != (err != nil) {
 			t.Errorf("%s: %v, %v", s, d, err)
 		}
 	}
