@@ -161,7 +161,9 @@ func TestBlackHole(t *testing.T) {
 		t.Fatalf("packet size %d, %+v", p.a.c.MTU(), p.a.c.Stats().Sender)
 	}
 	// What was queued before goes in fragments, which pass.
-	p.lose = func(_ bool, q *wire.Packet) bool { return size(q) > carries && q.Type != wire.Data && q.Type != wire.DataAck }
+	p.lose = func(_ bool, q *wire.Packet) bool {
+		return size(q) > carries && q.Type != wire.Data && q.Type != wire.DataAck
+	}
 	from := len(p.b.got)
 	for i := range 20 {
 		if err := p.a.c.Send(p.now, uint64(100+i), make([]byte, p.a.c.MPS())); err != nil {

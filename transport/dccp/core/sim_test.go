@@ -335,7 +335,7 @@ func simSeeds(t *testing.T, usual int) (from, to uint64) {
 // TestSimulation lets connections of all kinds live their lives over paths of
 // all kinds.
 func TestSimulation(t *testing.T) {
-	from, to := simSeeds(t, 600)
+	from, to := simSeeds(t, 2000)
 	var delivered, lost, unopened, unconfirmed, dropped, fails int
 	for seed := from; seed < to; seed++ {
 		n, a, b, links := scenario(seed)
