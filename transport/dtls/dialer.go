@@ -36,6 +36,10 @@ type Dialer struct {
 	quick atomic.Int64 // ns: what the quickest handshake took; 0: none yet
 }
 
+// dialAttempts bounds the handshakes of one Dial, of which all but the last
+// were garbled.
+const dialAttempts = 3
+
 // minRetransmit is the least first retransmission interval of a handshake.
 const minRetransmit = 200 * time.Millisecond
 
@@ -91,13 +95,29 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	if d.fresh.CompareAndSwap(true, false) {
 		d.cache.clear()
 	}
+	for attempt := 1; ; attempt++ {
+		s, err := d.attempt(ctx, cfg, creds, attempt < dialAttempts)
+		if err == nil {
+			return s, nil
+		}
+		// Somebody talks in the peer's name. From another port, and with
+		// another random number, he has to begin anew as well.
+		if _, garbled := errors.AsType[*garbledError](err); !garbled || attempt == dialAttempts || ctx.Err() != nil {
+			return nil, err
+		}
+		cfg.Log.Debug("handshake begins anew", "attempt", attempt, "error", err)
+	}
+}
+
+// attempt makes one handshake, on a carrier of its own.
+func (d *Dialer) attempt(ctx context.Context, cfg Config, creds *credentials.Credentials, again bool) (*session, error) {
 	conn, peer, err := d.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Retransmit = d.retransmit(cfg.Retransmit)
 	began := time.Now()
-	s, err := d.handshake(ctx, cfg, creds, conn, peer)
+	s, err := d.handshake(ctx, cfg, creds, conn, peer, again)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dtls handshake with %v: %w", peer, err), conn.Close())
 	}
@@ -105,7 +125,7 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	return s, nil
 }
 
-func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.Credentials, conn transport.DatagramConn, peer netip.AddrPort) (*session, error) {
+func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.Credentials, conn transport.DatagramConn, peer netip.AddrPort, again bool) (*session, error) {
 	drops := new(dropCounters)
 	sh := newShim(true, conn.LocalAddr(), peer, drops, func(b []byte) error {
 		_, err := conn.WriteBatch([]transport.Datagram{{Peer: peer, Data: b}})
@@ -114,7 +134,7 @@ func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.C
 	readCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &reader{conn: conn, peer: peer, drops: drops, shim: sh, ended: make(chan struct{})}
 	go r.run(readCtx) // ended by stop, or by the carrier
-	drv := &driver{cfg: cfg, creds: creds, client: true, cache: d.cache, mtu: conn.MaxDatagram(peer)}
+	drv := &driver{cfg: cfg, creds: creds, client: true, again: again, cache: d.cache, mtu: conn.MaxDatagram(peer)}
 	hctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	go func() { // ended by fail

@@ -22,6 +22,10 @@ const (
 	// alertGrace is how long a plaintext alert, which anybody can forge, has
 	// to go unanswered by handshake progress before it is believed.
 	alertGrace = 250 * time.Millisecond
+	// stallAfter is how many retransmission intervals, which double, may go by
+	// without anything new of a handshake that can begin anew: three
+	// repetitions are lost, or do not help.
+	stallAfter = 8
 	// finishedGrace is the same for a Finished that does not open.
 	finishedGrace = 500 * time.Millisecond
 	// handshakeOverhead is what a datagram holds beside the handshake body
@@ -53,6 +57,7 @@ type driver struct {
 	cfg    Config
 	creds  *credentials.Credentials // of the moment it began
 	client bool
+	again  bool          // another attempt follows if this one stalls
 	cache  *sessionCache // nil: no resumption
 	mtu    int           // of a datagram
 	cookie []byte        // server: what the client has already returned
@@ -75,6 +80,7 @@ type driver struct {
 	grantedCID   []byte
 	alertTimer   *time.Timer
 	finishTimer  *time.Timer
+	stallTimer   *time.Timer
 	finishedGood bool
 }
 
@@ -99,6 +105,7 @@ func (d *driver) run(ctx context.Context, sh *shim) (*taken, error) {
 	d.ctx, d.cancel = ctx, cancel
 	defer d.stopTimers()
 	sh.onAlert, sh.onProgress, sh.onFinished = d.plaintextAlert, d.progress, d.checkFinished
+	sh.onContrary = d.contrary
 
 	conn, err := d.pion()
 	if err != nil {
@@ -338,5 +345,5 @@ func (d *driver) reason(ctx context.Context, err error) error {
 	if errors.As(err, &hs) {
 		err = hs.Err
 	}
-	return err
+	return &garbledError{err}
 }

@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -32,6 +33,8 @@ const (
 	// maxHelloParts bounds the messages under reassembly: a hello before and
 	// one after HelloVerifyRequest, and retries.
 	maxHelloParts = 4
+	// maxPieces bounds what is noted of a handshake's progress.
+	maxPieces = 256
 )
 
 // fragment is one handshake message or a piece of one.
@@ -207,25 +210,91 @@ type sniffer struct {
 	parts  []*reassembly
 	hello  hello
 	seen   bool
+	verify []byte // the HelloVerifyRequest that was passed on
+	known  []piece
 }
 
-// record takes the content of one plaintext handshake record and reports
-// whether it is well-formed and may be passed on.
-func (s *sniffer) record(content []byte) bool {
+// piece names what of a handshake has come.
+type piece struct {
+	seq, typ       uint16
+	offset, length int
+}
+
+// verdict is what becomes of a plaintext handshake record.
+type verdict uint8
+
+const (
+	passed    verdict = iota
+	malformed         // nothing that this side may be sent
+	familiar          // passed on, but nothing new
+	repeated          // a HelloVerifyRequest that is known, or comes too late
+	contrary          // one with another cookie
+)
+
+// record takes the content of one plaintext handshake record.
+func (s *sniffer) record(content []byte) verdict {
 	if len(content) == 0 {
-		return false
+		return malformed
 	}
-	for len(content) > 0 {
+	v := familiar
+	for all := content; len(content) > 0; {
 		f, rest, ok := nextFragment(content)
 		if !ok || !expected(f.typ, s.client) {
-			return false
+			return malformed
 		}
 		content = rest
-		if f.typ == typeClientHello || f.typ == typeServerHello {
+		switch f.typ {
+		case typeClientHello, typeServerHello:
 			s.fragment(f)
+		case typeHelloVerifyRequest:
+			// It comes alone, and is never in fragments. Anybody can write
+			// one; which of two is genuine, nobody can tell.
+			switch {
+			case !f.whole() || len(rest) > 0 || len(f.body) != len(all)-handshakeHeaderLen:
+				return malformed
+			case s.seen || bytes.Equal(s.verify, f.body):
+				return repeated
+			case s.verify != nil:
+				return contrary
+			}
+			s.verify = bytes.Clone(f.body)
+		}
+		p := piece{f.seq, uint16(f.typ), f.offset, len(f.body)}
+		if len(s.known) < maxPieces && !slices.Contains(s.known, p) {
+			s.known = append(s.known, p)
+			v = passed
 		}
 	}
-	return true
+	return v
+}
+
+// plausible reports whether a datagram begins with what a handshake may have
+// use for; all else is not to take up room while it waits. The drop tells why
+// not.
+func plausible(b []byte, client bool) (drop, bool) {
+	h, rec, _, ok := record.Next(b, 0)
+	if !ok {
+		// A record under a Connection ID of unknown length.
+		if len(b) > record.HeaderLen && record.Type(b[0]) == record.ConnectionID {
+			return 0, true
+		}
+		return dropMalformed, false
+	}
+	content := rec[record.HeaderLen:]
+	switch {
+	case h.Epoch > 1:
+		return dropEpoch, false
+	case h.Epoch == 1:
+		return 0, true
+	case h.Type == record.Handshake:
+		f, _, ok := nextFragment(content)
+		return dropMalformed, ok && expected(f.typ, client)
+	case h.Type == record.ChangeCipherSpec:
+		return dropMalformed, len(content) == 1
+	case h.Type == record.Alert:
+		return dropMalformed, len(content) == 2
+	}
+	return dropPlaintext, false
 }
 
 func (s *sniffer) fragment(f fragment) {

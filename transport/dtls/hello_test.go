@@ -41,7 +41,7 @@ func TestSniffFragments_RFC6347_4_2_3(t *testing.T) {
 		parts := append(fragmented(typeServerHello, 1, testHello(), 1+rnd.IntN(20)), fragmented(typeServerHello, 1, testHello(), 1+rnd.IntN(20))...)
 		rnd.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
 		for _, p := range parts {
-			if !s.record(p) {
+			if s.record(p) == malformed {
 				t.Fatalf("fragment %x refused", p)
 			}
 		}
@@ -84,7 +84,7 @@ func TestSniffRefuses(t *testing.T) {
 		"unknown message":     {99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 		"junk behind a hello": append(fragmented(typeServerHello, 0, testHello(), 999)[0], 1),
 	} {
-		if s := (sniffer{client: true}); s.record(b) {
+		if s := (sniffer{client: true}); s.record(b) != malformed {
 			t.Errorf("%s passes", name)
 		}
 	}

@@ -347,7 +347,11 @@ func TestLossDuringHandshake(t *testing.T) {
 			n := newMemNetwork()
 			n.setFilter(lossy(seed, 0.3))
 			l := serve(t, n.listen(collectorAddr), collector)
-			d := memDialer(n, collectorAddr, exporter, addrN(1), addrN(2))
+			var from []string // a port for each attempt, as sockets have
+			for i := range 2 * dialAttempts {
+				from = append(from, addrN(1+i))
+			}
+			d := memDialer(n, collectorAddr, exporter, from...)
 			for round := range 2 {
 				s, err := d.Dial(t.Context())
 				if err != nil {

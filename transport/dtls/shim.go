@@ -20,8 +20,11 @@ const (
 	maxEarly      = 256
 	maxEarlyBytes = 256 << 10
 	// maxFinished bounds what may be the peer's Finished: retransmissions and
-	// what an attacker throws in.
-	maxFinished = 4
+	// what an attacker throws in. None is longer than maxFinishedRecord.
+	maxFinished       = 64
+	maxFinishedRecord = 128
+	// maxProgress is how many of them are signs that the handshake goes on.
+	maxProgress = 4
 	// cidLen is the length of the Connection IDs a Listener grants.
 	cidLen = 8
 )
@@ -63,6 +66,8 @@ type shim struct {
 	onAlert    func(code uint8)
 	onProgress func()
 	onFinished func()
+	// onContrary is told of a cookie that contradicts the one in use.
+	onContrary func()
 }
 
 func newShim(client bool, local, peer netip.AddrPort, drops *dropCounters, send func([]byte) error) *shim {
@@ -79,6 +84,10 @@ func newShim(client bool, local, peer netip.AddrPort, drops *dropCounters, send 
 
 // push hands a datagram to the handshake; it copies. false: there was no room.
 func (s *shim) push(b []byte) bool {
+	if why, ok := plausible(b, s.client); !ok {
+		s.drops.add(why)
+		return true
+	}
 	select {
 	case s.in <- bytes.Clone(b):
 		return true
@@ -184,13 +193,22 @@ func (s *shim) filter(datagram []byte) []byte {
 		switch {
 		case h.Epoch == 0 && h.Type == record.Handshake:
 			s.mu.Lock()
-			ok := s.sniff.record(rec[record.HeaderLen:])
+			verdict := s.sniff.record(rec[record.HeaderLen:])
 			s.mu.Unlock()
-			if !ok {
+			switch verdict {
+			case malformed:
 				s.drops.add(dropMalformed)
 				continue
+			case repeated:
+				continue
+			case contrary:
+				s.drops.add(dropHello)
+				s.onContrary()
+				continue
+			case passed:
+				progress = true
+			case familiar: // pion repeats a flight for it
 			}
-			progress = true
 		case h.Epoch == 0 && h.Type == record.ChangeCipherSpec:
 			if len(rec) != record.HeaderLen+1 || rec[record.HeaderLen] != 1 {
 				s.drops.add(dropMalformed)
@@ -204,8 +222,12 @@ func (s *shim) filter(datagram []byte) []byte {
 			s.drops.add(dropPlaintext)
 			continue
 		case h.Epoch == 1 && h.Type == record.Handshake:
-			s.candidate(rec)
-			candidate, progress = true, true
+			if len(rec) > maxFinishedRecord {
+				s.drops.add(dropMalformed)
+				continue
+			}
+			candidate = true
+			progress = s.candidate(rec) || progress
 		case h.Epoch == 1 && h.Type == record.Alert:
 			// It may end the handshake, or come between its end in pion and
 			// the takeover: then it is for the association.
@@ -253,15 +275,18 @@ func (s *shim) filter(datagram []byte) []byte {
 	return s.rbuf
 }
 
-// candidate keeps a record that may be the peer's Finished.
-func (s *shim) candidate(rec []byte) {
+// candidate keeps a record that may be the peer's Finished. It reports whether
+// it is one of the first.
+func (s *shim) candidate(rec []byte) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	first = len(s.finished) < maxProgress
 	if len(s.finished) == maxFinished {
 		copy(s.finished, s.finished[1:])
 		s.finished = s.finished[:maxFinished-1]
 	}
 	s.finished = append(s.finished, bytes.Clone(rec))
+	return first
 }
 
 func (s *shim) keep(b []byte) {

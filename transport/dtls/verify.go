@@ -15,10 +15,19 @@ var (
 	errWrongPSK         = errors.New("peer's Finished does not open: wrong pre-shared key")
 	errUnknownPSK       = errors.New("unknown pre-shared key identity")
 	errHeartbeatMode    = errors.New("peer's heartbeat extension has an illegal mode")
+	errContrary         = errors.New("two answers to one hello contradict each other")
+	errStalled          = errors.New("the handshake stalls")
 	errTimeout          = errors.New("handshake timed out")
 	errOtherCredentials = errors.New("session was made with other credentials")
 	errSuperseded       = errors.New("replaced by a newer handshake from the same address")
 )
+
+// garbledError is how a handshake fails whose messages make no sense together.
+// No honest peer's do; another attempt may be let alone.
+type garbledError struct{ err error }
+
+func (e *garbledError) Error() string { return e.err.Error() }
+func (e *garbledError) Unwrap() error { return e.err }
 
 // refusal is why this side turned its peer away, with the alert that says so.
 type refusal struct {

@@ -14,8 +14,22 @@ import (
 func (d *driver) plaintextAlert(code uint8) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var err error = &AlertError{Code: code}
+	if code == alertCloseNotify {
+		err = &garbledError{err} // nobody says goodbye in a handshake
+	}
 	if d.alertTimer == nil {
-		d.alertTimer = time.AfterFunc(alertGrace, func() { d.cancel(&AlertError{Code: code}) })
+		d.alertTimer = time.AfterFunc(alertGrace, func() { d.cancel(err) })
+	}
+}
+
+// contrary is told that two servers seem to answer: one is a forger, and the
+// one believed may be. It ends the handshake unless it goes on soon.
+func (d *driver) contrary() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.alertTimer == nil {
+		d.alertTimer = time.AfterFunc(max(alertGrace, d.cfg.Retransmit), func() { d.cancel(&garbledError{errContrary}) })
 	}
 }
 
@@ -24,6 +38,15 @@ func (d *driver) progress() {
 	defer d.mu.Unlock()
 	if d.alertTimer != nil && d.alertTimer.Stop() {
 		d.alertTimer = nil
+	}
+	if !d.again {
+		return
+	}
+	// Forged pieces of messages may have taken the place of the genuine ones.
+	if stall := stallAfter * d.cfg.Retransmit; d.stallTimer == nil {
+		d.stallTimer = time.AfterFunc(stall, func() { d.cancel(&garbledError{errStalled}) })
+	} else if d.stallTimer.Stop() {
+		d.stallTimer.Reset(stall)
 	}
 }
 
@@ -99,7 +122,7 @@ func (d *driver) checkFinished() {
 func (d *driver) stopTimers() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, t := range []*time.Timer{d.alertTimer, d.finishTimer} {
+	for _, t := range []*time.Timer{d.alertTimer, d.finishTimer, d.stallTimer} {
 		if t != nil {
 			t.Stop()
 		}
