@@ -12,7 +12,7 @@ import (
 func path(ratio int) *ackPath { return &ackPath{ratio: ratio, want: ratio} }
 
 // RFC 4341, Section 6.1.1: lost as data is, when three later packets came.
-func TestLostAcknowledgementsAreInferred(t *testing.T) {
+func TestLostAcknowledgementsAreInferred_RFC4341_6_1_1(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		seqs []int
@@ -41,7 +41,7 @@ func TestLostAcknowledgementsAreInferred(t *testing.T) {
 }
 
 // RFC 4341, Section 6.1.1: marks count on packets without data alone.
-func TestMarkedAcknowledgements(t *testing.T) {
+func TestMarkedAcknowledgements_RFC4341_6_1_1(t *testing.T) {
 	r := newRig(t, 1000)
 	r.Heard(r.now, &ccid.Received{Seq: 1, Type: wire.DataAck, Data: true, CE: true})
 	r.Heard(r.now, &ccid.Received{Seq: 2, Type: wire.Ack, CE: true})
@@ -65,7 +65,7 @@ func (a *ackPath) windows(from, n, cwnd, lost int) int {
 
 // RFC 4341, Section 6.1.2: doubled for a window with a lost acknowledgement,
 // one less after cwnd/(R*R-R) windows without.
-func TestAckRatioFollowsTheReversePath(t *testing.T) {
+func TestAckRatioFollowsTheReversePath_RFC4341_6_1_2(t *testing.T) {
 	const cwnd = 120
 	a := path(2)
 	at := a.windows(0, 1, cwnd, 0) // begins
@@ -96,7 +96,7 @@ func TestAckRatioFollowsTheReversePath(t *testing.T) {
 
 // RFC 4341, Section 6.1.2: an integer, not more than half the window rounded
 // up, though 2 is; at least 2 for a window of four or more.
-func TestAckRatioBounds(t *testing.T) {
+func TestAckRatioBounds_RFC4341_6_1_2(t *testing.T) {
 	for _, c := range []struct{ want, cwnd, use, wish int }{
 		{1, 1, 1, 1}, {2, 1, 1, 1}, {1, 3, 3, 1}, {1, 4, 4, 2}, {1, 100, 100, 2},
 		{8, 2, 2, 2}, {8, 3, 3, 2}, {8, 7, 7, 4}, {8, 8, 8, 4}, {8, 9, 9, 5}, {8, 100, 100, 8},
@@ -114,7 +114,7 @@ func TestAckRatioBounds(t *testing.T) {
 
 // RFC 4341, Section 6.1.2: not more than one negotiation in a round trip,
 // unless the peer would wait for more packets than the window has.
-func TestAckRatioIsSeldomRenegotiated(t *testing.T) {
+func TestAckRatioIsSeldomRenegotiated_RFC4341_6_1_2(t *testing.T) {
 	const rtt = 100 * time.Millisecond
 	a := path(2)
 	a.outstanding(100)

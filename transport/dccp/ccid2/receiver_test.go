@@ -32,7 +32,7 @@ func (s *sink) ack() { s.AckSent(s.now, 1, false) }
 
 // RFC 4340, Section 11.3: one acknowledgement for Ack Ratio data packets;
 // nothing else is acknowledged.
-func TestOneAcknowledgementForAckRatioPackets(t *testing.T) {
+func TestOneAcknowledgementForAckRatioPackets_RFC4340_11_3(t *testing.T) {
 	s := newSink()
 	for _, ratio := range []int{2, 1, 5} {
 		if ratio != 2 {
@@ -62,7 +62,7 @@ func TestOneAcknowledgementForAckRatioPackets(t *testing.T) {
 }
 
 // RFC 4340, Section 11.3: no packet waits longer than 200 ms.
-func TestDelayedAcknowledgement(t *testing.T) {
+func TestDelayedAcknowledgement_RFC4340_11_3(t *testing.T) {
 	s := newSink()
 	if !s.Next().IsZero() {
 		t.Error("the timer runs before any data")
@@ -93,7 +93,7 @@ func TestDelayedAcknowledgement(t *testing.T) {
 }
 
 // RFC 4340, Section 11.3: at once when something is missing or comes late.
-func TestOutOfOrderIsAcknowledgedAtOnce(t *testing.T) {
+func TestOutOfOrderIsAcknowledgedAtOnce_RFC4340_11_3(t *testing.T) {
 	s := newSink()
 	s.Feature(wire.FeatAckRatio, 10)
 	s.data()
@@ -120,7 +120,7 @@ func TestOutOfOrderIsAcknowledgedAtOnce(t *testing.T) {
 }
 
 // RFC 4340, Section 11.3: at once when marked, but once in a round trip.
-func TestMarksAreAcknowledgedAtOnce(t *testing.T) {
+func TestMarksAreAcknowledgedAtOnce_RFC4340_11_3(t *testing.T) {
 	s := newSink()
 	s.Feature(wire.FeatAckRatio, 10)
 	s.SetRTT(50 * time.Millisecond)

@@ -9,7 +9,7 @@ import (
 )
 
 // RFC 3390; RFC 4341, Section 5.
-func TestInitialWindow(t *testing.T) {
+func TestInitialWindow_RFC3390(t *testing.T) {
 	for mps, want := range map[int]int{100: 4, 1095: 4, 1096: 3, 1460: 3, 2190: 3, 2191: 2, 9000: 2} {
 		if r := newRig(t, mps); r.win.cwnd != want || r.fill() != want {
 			t.Errorf("MPS %d: cwnd %d, want %d", mps, r.win.cwnd, want)
@@ -18,7 +18,7 @@ func TestInitialWindow(t *testing.T) {
 }
 
 // RFC 4341, Section 5: data goes only while pipe < cwnd.
-func TestWindowHoldsDataBack(t *testing.T) {
+func TestWindowHoldsDataBack_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.fill()
 	if ok, at := r.Allowed(r.now, 1); ok || !at.IsZero() {
@@ -31,7 +31,7 @@ func TestWindowHoldsDataBack(t *testing.T) {
 }
 
 // RFC 4341, Section 5: pipe falls once for a data packet, never for others.
-func TestPipeFallsOncePerDataPacket(t *testing.T) {
+func TestPipeFallsOncePerDataPacket_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.send(2, true) // 0 1
 	r.control()     // 2
@@ -48,7 +48,7 @@ func TestPipeFallsOncePerDataPacket(t *testing.T) {
 
 // RFC 4341, Section 5, NUMDUPACK: three packets sent later have arrived; they
 // need not carry data.
-func TestLossTakesThreeLaterPackets(t *testing.T) {
+func TestLossTakesThreeLaterPackets_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.send(2, true) // 0 1
 	r.control()     // 2
@@ -72,7 +72,7 @@ func TestLossTakesThreeLaterPackets(t *testing.T) {
 
 // RFC 4341, Section 5: losses among what was sent before the first one was
 // detected are one congestion event.
-func TestOneReductionForAWindow(t *testing.T) {
+func TestOneReductionForAWindow_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.win.cwnd = 20
 	r.fill()                       // 0 to 19
@@ -91,7 +91,7 @@ func TestOneReductionForAWindow(t *testing.T) {
 }
 
 // RFC 4341, Section 5: rounded down, cwnd not under 1, ssthresh not under 2.
-func TestReductionRoundsDown(t *testing.T) {
+func TestReductionRoundsDown_RFC4341_5(t *testing.T) {
 	for _, c := range []struct{ cwnd, after, ssthresh int }{{9, 4, 4}, {5, 2, 2}, {3, 1, 2}, {2, 1, 2}, {1, 1, 2}} {
 		r := newRig(t, 1000)
 		r.win.cwnd = c.cwnd
@@ -103,7 +103,7 @@ func TestReductionRoundsDown(t *testing.T) {
 
 // RFC 4341, Section 5: a mark is a congestion event. RFC 4340, Section 11.4.1:
 // received, then marked is marked; marked, then received stays so.
-func TestMarksAreCongestion(t *testing.T) {
+func TestMarksAreCongestion_RFC4340_11_4_1(t *testing.T) {
 	r := newRig(t, 1000)
 	r.win.cwnd = 8
 	r.fill()
@@ -124,7 +124,7 @@ func TestMarksAreCongestion(t *testing.T) {
 
 // RFC 4341, Section 5: in slow start one packet for two newly acknowledged, at
 // most Ack Ratio/2 for one acknowledgement.
-func TestSlowStart(t *testing.T) {
+func TestSlowStart_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.Feature(wire.FeatAckRatio, 2)
 	r.fill() // 0 to 3
@@ -148,7 +148,7 @@ func TestSlowStart(t *testing.T) {
 
 // RFC 4341, Section 5: above the threshold, one packet for each window
 // acknowledged without loss or mark.
-func TestCongestionAvoidance(t *testing.T) {
+func TestCongestionAvoidance_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.win.cwnd, r.win.ssthresh = 6, 6
 	r.fill() // 0 to 5
@@ -167,7 +167,7 @@ func TestCongestionAvoidance(t *testing.T) {
 
 // RFC 4341, Section 5; RFC 6298, Section 5: everything outstanding is gone, the
 // threshold is half the window, the window is one packet, the timer doubles.
-func TestTransmitTimeout(t *testing.T) {
+func TestTransmitTimeout_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.Feature(wire.FeatAckRatio, 1)
 	r.send(1, true)
@@ -218,7 +218,7 @@ func TestTransmitTimeout(t *testing.T) {
 //	200: VAR 3/4*50+1/4*100 = 62.5, SRTT 7/8*100+25 = 112.5    RTO 362.5
 //	112.5: VAR 46.875, SRTT 112.5                              RTO 300
 //	20: VAR 3/4*46.875+1/4*92.5 = 58.28125, SRTT 100.9375      RTO 334.0625
-func TestRetransmissionTimer(t *testing.T) {
+func TestRetransmissionTimer_RFC6298_2(t *testing.T) {
 	ms := func(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }
 	var e estimator
 	if e.rto() != time.Second {
@@ -246,7 +246,7 @@ func TestRetransmissionTimer(t *testing.T) {
 
 // RFC 4341, Section 5: one measurement for a window of data, the peer's delay
 // deducted; an Elapsed Time beyond the whole time is not believed.
-func TestRoundTripIsMeasuredOnceAWindow(t *testing.T) {
+func TestRoundTripIsMeasuredOnceAWindow_RFC4341_5(t *testing.T) {
 	r := newRig(t, 1000)
 	r.fill() // 0 to 3
 	r.pass(150 * time.Millisecond)
@@ -269,7 +269,7 @@ func TestRoundTripIsMeasuredOnceAWindow(t *testing.T) {
 
 // RFC 2861, Section 3.2; RFC 4341, Section 5.1: each timeout of silence halves
 // the window, down to that of a new connection.
-func TestIdlePeriodHalvesTheWindow(t *testing.T) {
+func TestIdlePeriodHalvesTheWindow_RFC2861_3_2(t *testing.T) {
 	start := func() *rig {
 		r := newRig(t, 1000)
 		r.send(1, false)
@@ -305,7 +305,7 @@ func TestIdlePeriodHalvesTheWindow(t *testing.T) {
 
 // RFC 2861, Section 3.2: a window that is not filled is not widened, and after
 // a timeout half of what was not used is given back.
-func TestApplicationLimitedWindow(t *testing.T) {
+func TestApplicationLimitedWindow_RFC2861_3_2(t *testing.T) {
 	r := newRig(t, 1000)
 	r.win.cwnd, r.win.ssthresh = 32, 16
 	for range 20 {
@@ -334,7 +334,7 @@ func TestApplicationLimitedWindow(t *testing.T) {
 }
 
 // RFC 4340, Section 11.7.2; RFC 4341, Section 5.2.
-func TestDataDropped(t *testing.T) {
+func TestDataDropped_RFC4341_5_2(t *testing.T) {
 	blocks := func(code wire.DropCode, n int) []byte { return wire.AppendDropRun(nil, code, n) }
 	for _, c := range []struct {
 		name     string
@@ -385,7 +385,7 @@ func TestDataDropped(t *testing.T) {
 
 // RFC 4340, Section 11.6; RFC 4341, Section 5.2: slow start ends, and for a
 // round trip nothing grows.
-func TestSlowReceiver(t *testing.T) {
+func TestSlowReceiver_RFC4341_5_2(t *testing.T) {
 	r := newRig(t, 1000)
 	r.fill() // 0 to 3
 	r.pass(100 * time.Millisecond)
@@ -403,7 +403,7 @@ func TestSlowReceiver(t *testing.T) {
 
 // RFC 4341, Section 6: what has no Ack Vector acknowledges nothing; nor does
 // an acknowledgement of what was never sent.
-func TestAcknowledgementsThatSayNothing(t *testing.T) {
+func TestAcknowledgementsThatSayNothing_RFC4341_6(t *testing.T) {
 	r := newRig(t, 1000)
 	r.fill()
 	r.ack(3)
@@ -418,7 +418,7 @@ func TestAcknowledgementsThatSayNothing(t *testing.T) {
 
 // RFC 4341, Section 6.2: the peer's acknowledgements are acknowledged at least
 // once for each window.
-func TestAcknowledgementsAreAcknowledgedOnceAWindow(t *testing.T) {
+func TestAcknowledgementsAreAcknowledgedOnceAWindow_RFC4341_6_2(t *testing.T) {
 	r := newRig(t, 1000)
 	r.win.cwnd, r.win.ssthresh = 10, 10
 	wished, since := 0, 0
@@ -452,7 +452,7 @@ func TestAcknowledgementsAreAcknowledgedOnceAWindow(t *testing.T) {
 
 // RFC 4340, Section 7.5.2: the sequence window is to be about five times what
 // is sent in a round trip; until it is granted, no more goes than it bears.
-func TestSequenceWindow(t *testing.T) {
+func TestSequenceWindow_RFC4340_7_5_2(t *testing.T) {
 	r := newRig(t, 1000)
 	r.Feature(wire.FeatSequenceWindow, wire.DefaultSequenceWindow)
 	if w := r.Wishes().SequenceWindow; w != 0 {

@@ -100,7 +100,7 @@ func TestAccountsHoldOnABadLine(t *testing.T) {
 
 // RFC 4341, Section 5: when a whole window and all acknowledgements are lost,
 // the transmit timeout brings the sender back, however long it takes.
-func TestSenderRecoversFromABlackout(t *testing.T) {
+func TestSenderRecoversFromABlackout_RFC4341_5(t *testing.T) {
 	for _, out := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 5 * time.Minute} {
 		f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
 		f.a.Backlog = -1
@@ -158,7 +158,7 @@ func (l *linuxLike) AckSent(now time.Time, s wire.Seq, data bool) {
 // RFC 4341, Section 6.1.2: an application that sends a message a second is
 // acknowledged each time, also by a peer that waits for Ack Ratio packets:
 // nothing times out.
-func TestLoneMessagesDoNotTimeOut(t *testing.T) {
+func TestLoneMessagesDoNotTimeOut_RFC4341_6_1_2(t *testing.T) {
 	for _, linux := range []bool{false, true} {
 		for _, lossy := range []bool{false, true} {
 			f := newFlow(t, 3, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
@@ -206,7 +206,7 @@ func TestBurstsOfMessages(t *testing.T) {
 
 // RFC 4341, Section 6.1: acknowledgements that are lost become fewer; the data
 // goes on.
-func TestAckRatioRelievesTheReversePath(t *testing.T) {
+func TestAckRatioRelievesTheReversePath_RFC4341_6_1(t *testing.T) {
 	for _, c := range []struct{ loss, least, most, rate float64 }{{0, 1.9, 2.1, 9.5}, {0.02, 5, 20, 9}, {0.2, 5, 40, 2}} {
 		back := sim.LinkConfig{Delay: 25 * time.Millisecond, Loss: c.loss}
 		f := newFlow(t, 5, line(10e6, 64000, 25*time.Millisecond), back)
@@ -228,7 +228,7 @@ func TestAckRatioRelievesTheReversePath(t *testing.T) {
 }
 
 // RFC 4341, Section 7: marks do what losses do, without the losses.
-func TestMarksKeepTheQueueShort(t *testing.T) {
+func TestMarksKeepTheQueueShort_RFC4341_7(t *testing.T) {
 	cfg := line(10e6, 64000, 25*time.Millisecond)
 	cfg.MarkAt = 20000
 	f := newFlow(t, 1, cfg, line(10e6, 0, 25*time.Millisecond))

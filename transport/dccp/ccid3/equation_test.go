@@ -13,7 +13,7 @@ import (
 //	sqrt(2*0.01/3) = 0.0816497
 //	sqrt(3*0.01/8) = 0.0612372; 12 * 0.0612372 * 0.01 * (1 + 32*0.0001) = 0.0073720
 //	1460 / (0.1 * (0.0816497 + 0.0073720)) = 1460 / 0.00890216 = 164005
-func TestThroughputEquation(t *testing.T) {
+func TestThroughputEquation_RFC5348_3_1(t *testing.T) {
 	for _, c := range []struct{ p, x1460at100ms, x1000at50ms float64 }{
 		{0.00001, 5654046.821247, 7745269.618147},
 		{0.0001, 1786519.644038, 2447287.183613},
@@ -35,7 +35,7 @@ func TestThroughputEquation(t *testing.T) {
 }
 
 // 1/f(p) for 0.1 %, 1 % and 5 %, computed as above: packets in a round trip.
-func TestEquationInverted(t *testing.T) {
+func TestEquationInverted_RFC5348_6_3_1(t *testing.T) {
 	for _, c := range []struct{ perRTT, p float64 }{
 		{38.38436313912545, 0.001}, {11.23322343629936, 0.01}, {3.685885312955357, 0.05},
 		// Beyond what the equation gives: everything is lost.

@@ -20,7 +20,7 @@ var example = []byte{
 }
 
 // RFC 4342, Section 8.6.2: the example, read.
-func TestLossIntervalsExampleIsRead(t *testing.T) {
+func TestLossIntervalsExampleIsRead_RFC4342_8_6_2(t *testing.T) {
 	var r report
 	if !r.parse(example[2:]) {
 		t.Fatal("not understood")
@@ -50,7 +50,7 @@ func TestLossIntervalsExampleIsRead(t *testing.T) {
 // RFC 4342, Section 8.6.2: the example, written from what came. Its lengths
 // tell of one packet without data in L3 and three in L2; as we say nothing with
 // nonces, their bits are 0.
-func TestLossIntervalsExampleIsWritten(t *testing.T) {
+func TestLossIntervalsExampleIsWritten_RFC4342_8_6_2(t *testing.T) {
 	l := newLosses(0)
 	first := func() uint32 { return 15 }
 	lost := map[int64]bool{10: true, 19: true, 20: true, 21: true, 23: true, 32: true}
@@ -80,7 +80,7 @@ func TestLossIntervalsExampleIsWritten(t *testing.T) {
 }
 
 // RFC 4342, Sections 6.1.1 and 8.6.1: what makes no sense is ignored.
-func TestLossIntervalsThatMakeNoSense(t *testing.T) {
+func TestLossIntervalsThatMakeNoSense_RFC4342_8_6_1(t *testing.T) {
 	iv := func(lossless, loss, data byte) []byte { return []byte{0, 0, lossless, 0, 0, loss, 0, 0, data} }
 	cat := func(skip byte, ivs ...[]byte) []byte { return append([]byte{skip}, bytes.Join(ivs, nil)...) }
 	for _, c := range []struct {
@@ -124,7 +124,7 @@ func TestLossIntervalsThatMakeNoSense(t *testing.T) {
 }
 
 // RFC 5348, Section 5.4, by hand.
-func TestAverageLossInterval(t *testing.T) {
+func TestAverageLossInterval_RFC5348_5_4(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		lengths []float64
@@ -153,7 +153,7 @@ func TestAverageLossInterval(t *testing.T) {
 
 // RFC 4342, Section 8.6.1: a receiver that knows what has arrived may leave it
 // out; the sender remembers.
-func TestIntervalsThatAreNotRepeatedAreKept(t *testing.T) {
+func TestIntervalsThatAreNotRepeatedAreKept_RFC4342_8_6_1(t *testing.T) {
 	var k known
 	report := func(ack wire.Seq, ivs ...interval) bool {
 		r := report{n: len(ivs)}

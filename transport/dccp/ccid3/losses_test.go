@@ -49,7 +49,7 @@ func (l *log) lengths() (d []uint32) {
 
 // RFC 4342, Section 10.2: losses are of different events when the window
 // counter has moved by more than 4 since the packet before the first of them.
-func TestLossesWithinARoundTripAreOneEvent(t *testing.T) {
+func TestLossesWithinARoundTripAreOneEvent_RFC4342_10_2(t *testing.T) {
 	for _, c := range []struct {
 		gap  int // packets that come between two losses, eight in a round trip
 		want []int64
@@ -98,7 +98,7 @@ func TestLossesWithinARoundTripAreOneEvent(t *testing.T) {
 }
 
 // RFC 4342, Section 7: a mark is a loss, but the packet came.
-func TestMarksBeginEvents(t *testing.T) {
+func TestMarksBeginEvents_RFC4342_7(t *testing.T) {
 	l := newLog(8)
 	l.come(20)
 	l.mark() // packet 20
@@ -115,7 +115,7 @@ func TestMarksBeginEvents(t *testing.T) {
 
 // RFC 4342, Section 6.1.1: a loss interval's length counts packets with data;
 // what is lost counts as data unless the NDP Count tells otherwise (Section 6.1).
-func TestOnlyDataCounts(t *testing.T) {
+func TestOnlyDataCounts_RFC4342_6_1_1(t *testing.T) {
 	l := newLog(8)
 	l.come(16)
 	l.lose(1) // 16
@@ -147,7 +147,7 @@ func TestOnlyDataCounts(t *testing.T) {
 
 // RFC 4342, Section 6.1.1: no length of the first interval before a loss; at
 // least one packet in any other.
-func TestFirstIntervalHasNoLength(t *testing.T) {
+func TestFirstIntervalHasNoLength_RFC4342_6_1_1(t *testing.T) {
 	l := newLog(8)
 	l.come(1000)
 	if got := l.lengths(); !slices.Equal(got, []uint32{0}) || l.rate() != 0 {
@@ -168,7 +168,7 @@ func TestFirstIntervalHasNoLength(t *testing.T) {
 
 // RFC 4342, Section 6.1: the last packets may belong to no interval yet, three
 // at most; a longer hole counts as lossless until it is known to be lost.
-func TestUnsettledPacketsAreSkipped(t *testing.T) {
+func TestUnsettledPacketsAreSkipped_RFC4342_6_1(t *testing.T) {
 	l := newLog(8)
 	l.come(16)
 	l.lose(1)
@@ -186,7 +186,7 @@ func TestUnsettledPacketsAreSkipped(t *testing.T) {
 
 // RFC 5348, Section 5.1: a packet that comes too late to be in time fills its
 // hole all the same; what had begun an event has not.
-func TestLatePacketTakesItsEventBack(t *testing.T) {
+func TestLatePacketTakesItsEventBack_RFC5348_5_1(t *testing.T) {
 	l := newLog(8)
 	l.come(16)
 	l.lose(1) // 16, the first

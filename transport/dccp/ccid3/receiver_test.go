@@ -64,7 +64,7 @@ func (s *sink) feedback() (f feedback, elapsed time.Duration, ok bool) {
 
 // RFC 5348, Section 6.3: the first data packet is answered at once, with a
 // receive rate of zero and no loss.
-func TestFirstPacketIsAnsweredAtOnce(t *testing.T) {
+func TestFirstPacketIsAnsweredAtOnce_RFC5348_6_3(t *testing.T) {
 	s := newSink(t, 100*ms)
 	if s.AckDue(s.now) || !s.Next().IsZero() {
 		t.Error("due before any data")
@@ -82,7 +82,7 @@ func TestFirstPacketIsAnsweredAtOnce(t *testing.T) {
 
 // RFC 4342, Section 10.3: feedback when the window counter is 4 beyond that of
 // the last feedback: once for a round trip, or for each packet of a slow sender.
-func TestFeedbackFollowsTheWindowCounter(t *testing.T) {
+func TestFeedbackFollowsTheWindowCounter_RFC4342_10_3(t *testing.T) {
 	s := newSink(t, 100*ms)
 	sent := 0
 	for n := range 160 { // 10 packets for a quarter of a round trip
@@ -120,7 +120,7 @@ func TestFeedbackFollowsTheWindowCounter(t *testing.T) {
 // RFC 5348, Section 6; RFC 4342, Section 10.3: a new loss event is told at
 // once, as soon as three packets came behind the hole, and so is one that was
 // none; a second loss of the same event is not.
-func TestLossEventIsToldAtOnce(t *testing.T) {
+func TestLossEventIsToldAtOnce_RFC5348_6(t *testing.T) {
 	s := newSink(t, 100*ms)
 	for n := range 10 {
 		s.data(n, 0)
@@ -164,7 +164,7 @@ func TestLossEventIsToldAtOnce(t *testing.T) {
 
 // RFC 5348, Section 5.1: a mark is seen at once; what is missing before it is
 // lost, and began the event.
-func TestMarkSettlesWhatIsMissingBeforeIt(t *testing.T) {
+func TestMarkSettlesWhatIsMissingBeforeIt_RFC5348_5_1(t *testing.T) {
 	s := newSink(t, 100*ms)
 	for n := range 10 {
 		s.data(n, 0)
@@ -205,7 +205,7 @@ func TestReorderingAndDuplicates(t *testing.T) {
 
 // RFC 4342, Section 6.1, with RFC 4340, Section 7.7: an NDP Count tells that
 // what is missing had no data.
-func TestNDPCountSavesALossEvent(t *testing.T) {
+func TestNDPCountSavesALossEvent_RFC4342_6_1(t *testing.T) {
 	s := newSink(t, 100*ms)
 	for n := range 10 {
 		s.data(n, 0)
@@ -221,7 +221,7 @@ func TestNDPCountSavesALossEvent(t *testing.T) {
 
 // RFC 4342, Section 8.3, and RFC 5348, Section 6.2: the rate of the last round
 // trip or of the time since the last feedback, whichever is longer.
-func TestReceiveRate(t *testing.T) {
+func TestReceiveRate_RFC5348_6_2(t *testing.T) {
 	s := newSink(t, 100*ms)
 	// 10 packets of 1000 octets in each 100 ms: 100 000 octets a second.
 	var f feedback
@@ -267,8 +267,8 @@ func TestReceiveRate(t *testing.T) {
 
 // RFC 5348, Section 6.3.1: the first interval is what makes the equation give
 // the largest receive rate; with 11.2332 packets in a round trip that is a loss
-// event rate of 1 % (see TestEquationInverted).
-func TestFirstLossIntervalGivesTheReceiveRate(t *testing.T) {
+// event rate of 1 % (see TestEquationInverted_RFC5348_6_3_1).
+func TestFirstLossIntervalGivesTheReceiveRate_RFC5348_6_3_1(t *testing.T) {
 	s := newSink(t, 0)
 	s.SetRTT(112332 * time.Microsecond) // 11.2332 packets in a round trip, one each 10 ms
 	at := 0
@@ -299,7 +299,7 @@ func TestFirstLossIntervalGivesTheReceiveRate(t *testing.T) {
 
 // RFC 4342, Section 8.5: the inverse, rounded up; 2^32-1 before any loss; only
 // when it was agreed upon.
-func TestLossEventRateOption(t *testing.T) {
+func TestLossEventRateOption_RFC4342_8_5(t *testing.T) {
 	s := newSink(t, 100*ms)
 	s.data(0, 0)
 	if f, _, _ := s.feedback(); f.inverse != 0 {
@@ -326,7 +326,7 @@ func TestLossEventRateOption(t *testing.T) {
 }
 
 // RFC 4342, Section 8.1: the round trip from the window counters.
-func TestRoundTripFromWindowCounters(t *testing.T) {
+func TestRoundTripFromWindowCounters_RFC4342_8_1(t *testing.T) {
 	tick := func(c *rttClock, at time.Duration, s int, v uint8) { c.tick(epoch.Add(at*ms), seq(s), v%16) }
 	// One packet for each quarter of 25 ms: 100 ms.
 	var c rttClock
@@ -371,7 +371,7 @@ func TestRoundTripFromWindowCounters(t *testing.T) {
 
 // RFC 4342, Section 10.3: the feedback timer tells of data that came after the
 // last feedback, before the sender's nofeedback timer gives it up.
-func TestFeedbackTimer(t *testing.T) {
+func TestFeedbackTimer_RFC4342_10_3(t *testing.T) {
 	s := newSink(t, 100*ms)
 	s.data(0, 0)
 	s.feedback()

@@ -104,7 +104,7 @@ func (r *rig) is(what string, x float64) {
 
 // RFC 5348, Section 4.2: one packet a second, nofeedback after two; from the
 // first round trip on, W_init/R.
-func TestFirstRate(t *testing.T) {
+func TestFirstRate_RFC5348_4_2(t *testing.T) {
 	r := newRig(t, 0)
 	if n := r.fill(); n != 1 {
 		t.Fatalf("%d packets at once", n)
@@ -138,7 +138,7 @@ func TestFirstRate(t *testing.T) {
 
 // RFC 5348, Section 4.3, step 4: before any loss the rate doubles in a round
 // trip, at most to twice what arrives, once the first two round trips are over.
-func TestSlowStartDoubles(t *testing.T) {
+func TestSlowStartDoubles_RFC5348_4_3(t *testing.T) {
 	r := newRig(t, 100*ms)
 	r.round(100*ms, 0, 0)
 	r.is("1 RTT: not limited by the first feedback's zero", 80000)
@@ -167,7 +167,7 @@ func settled(t *testing.T) *rig {
 }
 
 // RFC 5348, Section 4.3, step 4: the equation, within twice the receive rate.
-func TestCongestionAvoidance(t *testing.T) {
+func TestCongestionAvoidance_RFC5348_4_3(t *testing.T) {
 	r := settled(t)
 	r.round(100*ms, 110000, 1000)
 	// 0.1 %, 100 ms, 1000 octets: half of 767 687; twice 110 000 is less.
@@ -188,7 +188,7 @@ func TestCongestionAvoidance(t *testing.T) {
 
 // RFC 5348, Sections 4.3 and 8.2.1: a sender that had nothing to send is not
 // held to twice what it sent; a loss then halves what it is held to.
-func TestDataLimitedInterval(t *testing.T) {
+func TestDataLimitedInterval_RFC5348_4_3(t *testing.T) {
 	r := settled(t)
 	// Two packets in each of several round trips, all that the application has.
 	trickle := func(recv float64, inverse uint32) {
@@ -218,7 +218,7 @@ func TestDataLimitedInterval(t *testing.T) {
 }
 
 // RFC 5348, Section 4.4.
-func TestNoFeedbackTimer(t *testing.T) {
+func TestNoFeedbackTimer_RFC5348_4_4(t *testing.T) {
 	expire := func(r *rig) {
 		t.Helper()
 		if r.Next().IsZero() {
@@ -301,7 +301,7 @@ func TestNoFeedbackTimer(t *testing.T) {
 // RFC 5348, Section 4.5, by hand: samples of 100 ms, then one of 144 ms, q2 =
 // 0.9: R_sqmean = 0.9*sqrt(0.1)+0.1*sqrt(0.144) = 0.32255238, sqrt(0.144) =
 // 0.37947332: the instantaneous rate is 0.85 of X.
-func TestOscillationReduction(t *testing.T) {
+func TestOscillationReduction_RFC5348_4_5(t *testing.T) {
 	var r rate
 	r.s, r.x = 1000, 1000
 	for range 20 {
@@ -325,7 +325,7 @@ func TestOscillationReduction(t *testing.T) {
 
 // RFC 5348, Section 4.6: packets are spread evenly; a time that was not used
 // may be made up for, but not more than a round trip's.
-func TestPacing(t *testing.T) {
+func TestPacing_RFC5348_4_6(t *testing.T) {
 	r := settled(t) // 8.9 ms between packets, 11.2 in a round trip
 	r.until(200 * ms)
 	last := r.now
@@ -357,7 +357,7 @@ func TestPacing(t *testing.T) {
 }
 
 // RFC 4342, Section 8.1.
-func TestWindowCounter(t *testing.T) {
+func TestWindowCounter_RFC4342_8_1(t *testing.T) {
 	r := newRig(t, 100*ms)
 	// A step for each quarter of 100 ms; a packet each 10 ms.
 	var got []uint8
@@ -406,7 +406,7 @@ func TestWindowCounter(t *testing.T) {
 
 // RFC 4342, Section 6: what lacks the receive rate, or says nothing of losses
 // that makes sense, is no feedback; nor is what was superseded.
-func TestWhatIsNoFeedback(t *testing.T) {
+func TestWhatIsNoFeedback_RFC4342_6(t *testing.T) {
 	rate := wire.Option{Type: wire.OptReceiveRate, Data: []byte{0, 0, 1, 0}}
 	event := wire.Option{Type: wire.OptLossEventRate, Data: []byte{0, 0, 0, 9}}
 	intervals := wire.Option{Type: wire.OptLossIntervals, Data: example[2:]}
@@ -454,7 +454,7 @@ func TestWhatIsNoFeedback(t *testing.T) {
 
 // RFC 4342, Section 8.2: the peer's delay is no part of the round trip; one
 // that is longer than the whole is not believed.
-func TestElapsedTimeIsDeducted(t *testing.T) {
+func TestElapsedTimeIsDeducted_RFC4342_8_2(t *testing.T) {
 	for _, c := range []struct{ elapsed, want time.Duration }{{30 * ms, 90 * ms}, {-1, 120 * ms}, {time.Hour, 120 * ms}} {
 		r := newRig(t, 0)
 		r.send(1)
@@ -468,7 +468,7 @@ func TestElapsedTimeIsDeducted(t *testing.T) {
 
 // RFC 4342, Section 5.2, by hand: X_inrecv 100 000, s/RTT = 10 000. Three
 // packets dropped in the buffer: X_drop = 100 000 - 30 000, X_recv = 35 000.
-func TestDropsAndSlowReceiver(t *testing.T) {
+func TestDropsAndSlowReceiver_RFC4342_5_2(t *testing.T) {
 	drops := func(code wire.DropCode, n int) []byte { return wire.AppendDropRun(nil, code, n) }
 	for _, c := range []struct {
 		name string
@@ -505,7 +505,7 @@ func TestDropsAndSlowReceiver(t *testing.T) {
 
 // RFC 4342, Section 6.3: with Ack Vectors, the peer's acknowledgements are
 // acknowledged about once in a round trip; without, never.
-func TestAcknowledgementsAreAcknowledged(t *testing.T) {
+func TestAcknowledgementsAreAcknowledged_RFC4342_6_3(t *testing.T) {
 	r := newRig(t, 100*ms)
 	wish := func() bool { return r.Wishes().AckOfAcks }
 	r.send(1)

@@ -71,7 +71,7 @@ func (l *losses) filter(now time.Time, b []byte) bool {
 // equation's throughput, for the loss events and the round trip as they really
 // were; and it has it smoothly: from one round trip to the next the rate moves
 // little.
-func TestRateFollowsTheEquation(t *testing.T) {
+func TestRateFollowsTheEquation_RFC5348_3_1(t *testing.T) {
 	const rtt = 20 * time.Millisecond
 	for _, p := range []float64{0.001, 0.01, 0.05} {
 		for seed := range uint64(2) {
@@ -164,7 +164,7 @@ func TestReorderingIsNoLoss(t *testing.T) {
 
 // RFC 5348, Section 4.4: without feedback the sender slows down; when the line
 // is back, so is the sender.
-func TestSenderRecoversFromABlackout(t *testing.T) {
+func TestSenderRecoversFromABlackout_RFC5348_4_4(t *testing.T) {
 	for _, out := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 10 * time.Minute} {
 		f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
 		f.a.Backlog = -1
@@ -237,7 +237,7 @@ func TestDialects(t *testing.T) {
 }
 
 // RFC 4342, Section 7: marks do what losses do, without the losses.
-func TestMarksKeepTheQueueShort(t *testing.T) {
+func TestMarksKeepTheQueueShort_RFC4342_7(t *testing.T) {
 	cfg := line(10e6, 64000, 25*time.Millisecond)
 	cfg.MarkAt = 20000
 	f := newFlow(t, 1, cfg, line(10e6, 0, 25*time.Millisecond))

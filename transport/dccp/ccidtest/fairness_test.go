@@ -91,7 +91,7 @@ func (p path) share(t *testing.T, seed uint64) (rates [3]float64, loss float64) 
 // RFC 4341, Section 1; RFC 4342, Section 5; RFC 5348, Section 1: both are fair
 // to TCP and to each other: whatever the path, nobody has more than twice what
 // another has.
-func TestFairness(t *testing.T) {
+func TestFairness_RFC5348_1(t *testing.T) {
 	const seeds = 2
 	t.Log("Mbit/s  RTT queue flows | kbit/s of one flow: TCP CCID 2 CCID 3 | lost  | CCID2/TCP CCID3/TCP CCID3/CCID2")
 	for _, p := range []path{
