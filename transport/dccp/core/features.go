@@ -69,6 +69,8 @@ type negotiation struct {
 	// Repetition of Changes.
 	retry   time.Time
 	backoff time.Duration
+	// open: a Change is to be sent or under way.
+	open bool
 	// changed is told of each value that changes.
 	changed func(place, wire.Feature, uint64)
 }
@@ -92,7 +94,7 @@ func (n *negotiation) value(p place, f wire.Feature) uint64 { return n.at(p, f).
 
 // start sets the initial values (RFC 4340, Table 4) and what we accept.
 func (n *negotiation) start(cfg *Config, server bool) {
-	n.server = server
+	n.server, n.open = server, true
 	for p := range n.table {
 		for s := range n.table[p] {
 			n.table[p][s] = feature{prefs: either}
@@ -147,7 +149,7 @@ func (n *negotiation) wish(f wire.Feature, v uint64) {
 	if e.changing || e.change && e.want == v || e.value == v {
 		return
 	}
-	e.want, e.change = v, true
+	e.want, e.change, n.open = v, true, true
 }
 
 // ask opens the negotiation of a server-priority feature, unless it has the
@@ -162,7 +164,7 @@ func (n *negotiation) ask(p place, f wire.Feature, values []byte, mandatory bool
 	}
 	e.prefs = values
 	if e.value != uint64(values[0]) {
-		e.change, e.mandatory = true, mandatory
+		e.change, e.mandatory, n.open = true, mandatory, true
 	}
 }
 
@@ -375,6 +377,9 @@ func (n *negotiation) pending(now time.Time) bool {
 
 // changeDue reports whether a Change is new, or to be repeated.
 func (n *negotiation) changeDue(now time.Time) bool {
+	if !n.open {
+		return false
+	}
 	repeat := !n.retry.IsZero() && !now.Before(n.retry)
 	for p := range n.table {
 		for s := range n.table[p] {
@@ -406,7 +411,7 @@ func (n *negotiation) appendChanges(now time.Time, b []byte, seq wire.Seq, rtt t
 		n.fgss = seq
 		n.backoff = 0
 	}
-	n.retry = time.Time{}
+	n.retry, n.open = time.Time{}, open
 	if open {
 		// Not sooner than a round trip, then ever slower (Section 6.6.3).
 		if n.backoff == 0 {
@@ -446,7 +451,7 @@ func (n *negotiation) settled() {
 			}
 		}
 	}
-	n.retry = time.Time{}
+	n.retry, n.open = time.Time{}, false
 }
 
 // takeConfirms appends the Confirms that wait to a packet that acknowledges

@@ -10,10 +10,15 @@ import (
 // HandlePacket takes a packet that belongs to this connection by its addresses
 // and ports, and whose checksum held (Steps 1 and 2 of RFC 4340, Section 8.5);
 // LISTEN, Step 3, is Listener's. p and what it points to are not kept; the
-// view of an EventData dies with them.
+// EventData that it may lead to is a view of it and has to be read before the
+// next call.
 func (c *Conn) HandlePacket(now time.Time, p *wire.Packet) {
 	c.stats.PacketsReceived++
 	c.hasData = false
+	if p.Type == wire.Listen {
+		c.stats.Unexpected++ // RFC 5596's is not for us: a reserved type (Section 5.1)
+		return
+	}
 	if c.state == StateClosed || c.state == StateTimeWait {
 		c.afterClose(now, p)
 		return
@@ -57,7 +62,7 @@ func (c *Conn) enterFromRequest(now time.Time, p *wire.Packet) bool {
 		// A half-open connection at the peer is cleaned up by this (Section
 		// 7.5.4); ours goes on. If the packet acknowledges what we never sent,
 		// only numbers taken from it are valid there.
-		if p.Type != wire.Reset && p.Type != wire.Listen && c.allowReset(now) {
+		if p.Type != wire.Reset && c.allowReset(now) {
 			c.reset, c.isStray = wire.Packet{Type: wire.Reset, Ack: p.Seq}, false
 			if p.Type.HasAck() && !p.Ack.Between(low, high) {
 				c.reset, c.isStray = StrayReset(p, wire.ResetPacketError)

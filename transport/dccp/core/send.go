@@ -8,8 +8,9 @@ import (
 )
 
 // Send queues a message. It is copied; id is what Events call it by. The errors
-// are ErrTooLarge, ErrQueueFull (of the policy Block) and ErrClosed. A client
-// may queue from the beginning: it goes as soon as the Response has come.
+// are ErrTooLarge, ErrQueueFull (of the policy Block) and ErrClosed; the other
+// policies tell by EventDropped, if need be of this very message. A client may
+// queue from the beginning: it goes as soon as the Response has come.
 func (c *Conn) Send(_ time.Time, id uint64, msg []byte) error {
 	switch {
 	case c.draining || c.state == StateClosed || c.state > StateOpen:
@@ -176,7 +177,10 @@ func (c *Conn) appendData(now time.Time, b []byte) ([]byte, Sent, bool) {
 	must := c.due.ack || c.receiver.AckDue(now) || c.feat.pending(now)
 	// With a message to carry it, an acknowledgement costs little; and in
 	// PARTOPEN the server must see one (RFC 4340, Section 8.1.5, MUST).
-	piggyback := ready && (c.state == StatePartOpen || c.ackPending && !c.unfit || c.wishes().AckOfAcks && !c.unfit)
+	piggyback := ready && !c.unfit && (c.state == StatePartOpen || c.ackPending || c.wishes().AckOfAcks)
+	if c.unfit && c.state == StatePartOpen {
+		ready = false // not as Data; it fits when fewer options are due
+	}
 	c.unfit = false
 	switch {
 	case must || piggyback:
@@ -199,7 +203,7 @@ func (c *Conn) appendAckOrBoth(now time.Time, b []byte, ready bool) ([]byte, Sen
 	t := wire.Ack
 	if ready {
 		_, msg := c.queue.front()
-		if padded(len(opts))+wire.DataAckHeader+len(msg)+c.checksumRoom() <= c.path.mtu {
+		if wire.DataAckHeader+padded(len(opts)+c.laterRoom())+len(msg) <= c.path.mtu {
 			t = wire.DataAck
 		} else {
 			c.unfit = true
@@ -226,11 +230,16 @@ const minAckRoom = 16
 
 func padded(n int) int { return (n + 3) &^ 3 }
 
-func (c *Conn) checksumRoom() int {
+// laterRoom is what appendMessage and emit add to a message's options.
+func (c *Conn) laterRoom() int {
+	n := 0
 	if c.cfg.DataChecksum {
-		return 8
+		n += 6
 	}
-	return 0
+	if c.feat.value(local, wire.FeatSendNDPCount) == 1 {
+		n += 8
+	}
+	return n
 }
 
 // appendMessage sends the first message of the queue.
@@ -302,6 +311,9 @@ func (c *Conn) windowFull(now time.Time) bool {
 		return false
 	}
 	if c.stallAt.IsZero() {
+		// At once: it may be that we have only sent acknowledgements, which
+		// the peer had no reason to acknowledge.
+		c.due.sync, c.syncAck = true, c.in.head
 		c.stallBackoff = max(2*c.roundTrip(), minWindowStall)
 		c.stallAt = now.Add(c.stallBackoff)
 	}
@@ -342,7 +354,8 @@ func (c *Conn) emit(now time.Time, b []byte, p *wire.Packet, opts []byte, flags 
 		if message {
 			backlog--
 		}
-		c.sender.Sent(now, ccid.Sent{Seq: p.Seq, Size: len(p.Data), Data: message, Ack: p.Type.HasAck(), Backlog: backlog})
+		c.sender.Sent(now, ccid.Sent{Seq: p.Seq, Size: len(p.Data), Data: message, Backlog: backlog,
+			Ack: p.Type.HasAck() && p.Type != wire.Sync})
 	}
 	switch p.Type {
 	case wire.Request, wire.Response, wire.Reset:
