@@ -14,6 +14,7 @@ import (
 	"ipfixsuite/test/harness"
 	"ipfixsuite/test/uml"
 	"ipfixsuite/transport/dccp"
+	"ipfixsuite/transport/dccp/carrier"
 	"ipfixsuite/transport/dccp/kernel"
 	"ipfixsuite/transport/dccp/wire"
 )
@@ -209,7 +210,7 @@ func ourServerRefuses(t *testing.T, n *harness.Network, ip addresses) {
 }
 
 // withoutRule shows what the mark rule is for: a kernel with DCCP resets what
-// it does not know.
+// it does not know, and who meets that is told what to do.
 func withoutRule(t *testing.T, n *harness.Network) {
 	l := listen(t, n, versions["ipv4"].a, dccp.ListenConfig{})
 	k, err := kernelDial(t, n, l.Addr().(dccp.Addr), service)
@@ -218,6 +219,20 @@ func withoutRule(t *testing.T, n *harness.Network) {
 		_, err = k.Read(make([]byte, 1))
 	}
 	if err == nil {
-		t.Error("our kernel left the connection alone")
+		t.Error("our kernel left a connection to us alone")
+	}
+	kl := kernelListen(t, n, versions["ipv4"].b)
+	c, err := dial(t, n, kl.AddrPort(), service, dccp.Config{})
+	if err == nil {
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		_, err = c.Read(make([]byte, 1))
+	}
+	wantReset(t, err, wire.ResetNoConnection)
+	hint, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err)
+	if !ok || hint.Hint() != carrier.AdviceKernel("IFACE", carrier.DefaultMark) {
+		t.Errorf("%v", err)
 	}
 }

@@ -52,7 +52,8 @@ type Config struct {
 	ReceiveBuffer int
 	// Receive takes each message as it comes, in the goroutine that reads the
 	// socket, instead of Read. The message is only valid during the call. It
-	// may use the Conn, but not wait for it: nothing is read meanwhile.
+	// may use the Conn, but not wait for it (TrySend, not Write): nothing is
+	// read meanwhile.
 	Receive func(c *Conn, message []byte)
 
 	// Track collects what becomes of each message, for Conn.Fates.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/dccp/carrier"
 	"ipfixsuite/transport/dccp/core"
 	"ipfixsuite/transport/dccp/wire"
 )
@@ -16,6 +17,9 @@ import (
 // ErrTooLarge says that a message exceeds the MPS in force. Nothing was
 // queued.
 var ErrTooLarge = core.ErrTooLarge
+
+// ErrQueueFull says that TrySend found no room.
+var ErrQueueFull = core.ErrQueueFull
 
 // ResetError is how a connection ended: the code of the Reset that was sent
 // or received.
@@ -48,6 +52,7 @@ type Conn struct {
 	mu          sync.Mutex
 	m           *core.Conn
 	timer       *time.Timer
+	held        *outbox   // of the reader, while it has the connection in hand
 	timerAt     time.Time // when timer fires; zero: never
 	in          inbox
 	fates       fates
@@ -167,8 +172,13 @@ func (c *Conn) flush(now time.Time, o *outbox) {
 	}
 }
 
-// drive is flush with an outbox of its own.
+// drive is flush with an outbox of its own, or with that of the reader, in
+// which packets wait that must go first.
 func (c *Conn) drive(now time.Time) {
+	if c.held != nil {
+		c.flush(now, c.held)
+		return
+	}
 	o := takeOutbox()
 	c.flush(now, o)
 	o.giveBack()
@@ -290,6 +300,9 @@ func (c *Conn) reason() error {
 		return net.ErrClosed
 	case err.Clean():
 		return nil
+	case err.Remote && err.Code == wire.ResetNoConnection && c.e.local.UDP == 0:
+		// Our own kernel may have reset the peer's end in our name.
+		return carrier.Explain(err, c.e.cfg.Socket.MarkInForce())
 	}
 	return err
 }

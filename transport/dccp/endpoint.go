@@ -165,6 +165,7 @@ func (r *reader) handle(now time.Time, d *transport.Datagram) {
 			r.e.listening(key.LocalPort).handle(now, key, d, &r.packet)
 			return
 		}
+		r.conn.held = &r.out
 	}
 	c := r.conn
 	c.m.HandlePacket(now, &r.packet)
@@ -185,6 +186,7 @@ func (r *reader) release(now time.Time) {
 		r.conn.flush(now, &r.out)
 	}
 	r.out.reset()
+	r.conn.held = nil
 	r.conn.mu.Unlock()
 	r.conn = nil
 }

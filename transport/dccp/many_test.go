@@ -14,7 +14,7 @@ import (
 func TestThousandConnections(t *testing.T) {
 	const conns, rounds = 1000, 3
 	l, to := listenLoopback(t, ListenConfig{Backlog: conns, Config: Config{Receive: func(c *Conn, msg []byte) {
-		if _, err := fmt.Fprintf(c, "%s at %v", msg, c.RemoteAddr().(Addr).Port); err != nil {
+		if _, err := c.TrySend(fmt.Appendf(nil, "%s at %v", msg, c.RemoteAddr().(Addr).Port)); err != nil {
 			t.Error(err)
 		}
 	}}})

@@ -73,6 +73,10 @@ func (c *Conn) Send(ctx context.Context, msg []byte) (uint64, error) {
 	return id, ctxError(ctx, err)
 }
 
+// TrySend is Send that never waits: without room it returns ErrQueueFull. It
+// is what Config.Receive may use.
+func (c *Conn) TrySend(msg []byte) (uint64, error) { return c.tryQueue(msg) }
+
 // Transmit is Send that returns when the message has gone to the network, or
 // never will: it stands in no queue any more. A protocol that repeats what it
 // sends, as a DTLS handshake does, starts its timer then (RFC 5238, Section

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/dccp/carrier"
 )
 
 // stalled is a connection whose peer has vanished and whose congestion window
@@ -240,7 +242,7 @@ func TestReceiveBufferIsBounded(t *testing.T) {
 // read.
 func TestReceiveCallback(t *testing.T) {
 	l, to := listenLoopback(t, ListenConfig{Config: Config{Receive: func(c *Conn, msg []byte) {
-		if _, err := c.Write(append(msg, " to you"...)); err != nil {
+		if _, err := c.TrySend(append(msg, " to you"...)); err != nil {
 			t.Error(err)
 		}
 	}}})
@@ -255,5 +257,61 @@ func TestReceiveCallback(t *testing.T) {
 	}
 	if _, err := l.AcceptConn(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPacketsKeepTheirOrder: what the reader of the socket sends, what Write
+// sends meanwhile and what Receive answers leave in the order of their numbers;
+// else the peer would take packets that were overtaken for lost.
+func TestPacketsKeepTheirOrder(t *testing.T) {
+	const messages = 2000
+	// Room for all: what the kernel drops is lost as well.
+	room := carrier.Config{ReceiveBuffer: 8 << 20}
+	echo := Config{Socket: room, Receive: func(c *Conn, msg []byte) {
+		if _, err := c.TrySend(msg); err != nil && !errors.Is(err, ErrQueueFull) {
+			t.Error(err)
+		}
+	}}
+	l, to := listenLoopback(t, ListenConfig{Config: echo})
+	ends := make(chan struct{})
+	c, err := Dial(within(t), to, service, Config{Socket: room, Receive: func(_ *Conn, msg []byte) {
+		if string(msg) == "end" {
+			close(ends)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Abort()
+	c.Write([]byte("first"))
+	s, err := l.AcceptConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for _, from := range []*Conn{c, s} {
+		wg.Go(func() {
+			for range messages {
+				if _, err := from.Write([]byte("message")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s.Write([]byte("end"))
+	select {
+	case <-ends:
+	case <-within(t).Done():
+		t.Error("the end did not come")
+	}
+	for _, c := range []*Conn{c, s} {
+		if d := c.e.Stats().SocketDrops; d > 0 {
+			t.Logf("the kernel dropped %d packets: net.core.rmem_max is small", d)
+			continue
+		}
+		if st := c.Stats(); st.Lost+st.Stale+st.SequenceInvalid > 0 {
+			t.Errorf("%+v", st)
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package carrier
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -26,12 +28,29 @@ const (
 	hintNoRaw = "use dccp+udp, which works on every system"
 )
 
-// AdviceKernel is for a host whose kernel has DCCP: it answers packets for
-// sockets that it does not know with Reset, code 3, and so ends raw
-// connections.
+// AdviceKernel is for a host whose kernel has DCCP (KernelHasDCCP): it answers
+// packets for sockets that it does not know with Reset, code 3, and so ends
+// raw connections. iface is where they leave, "IFACE" if that is not known. It
+// is one line; what follows its colon is for a shell.
 func AdviceKernel(iface string, mark int) string {
-	return "this kernel has DCCP of its own and resets connections that it does not know. Use its sockets, use dccp+udp, " +
-		"unload the modules dccp_ipv4 and dccp_ipv6, or let only marked packets leave:\n" + MarkRule(iface, mark)
+	return "this kernel has DCCP of its own and resets connections that it does not know: use its sockets, use dccp+udp, " +
+		"unload the modules dccp_ipv4 and dccp_ipv6, or let only marked packets leave: " + strings.ReplaceAll(strings.TrimSpace(MarkRule(iface, mark)), "\n", "; ")
+}
+
+// KernelHasDCCP tells whether the running kernel speaks DCCP just now; it may
+// begin to when its modules are loaded.
+func KernelHasDCCP() bool {
+	protocols, err := os.ReadFile("/proc/net/protocols")
+	return err == nil && bytes.Contains(protocols, []byte("\nDCCP"))
+}
+
+// Explain adds AdviceKernel to an error that this host's own kernel may have
+// caused; others, and all where it has no DCCP, are returned as they are.
+func Explain(err error, mark int) error {
+	if err == nil || !KernelHasDCCP() {
+		return err
+	}
+	return &Error{What: "raw IP", Err: err, hint: AdviceKernel("IFACE", mark)}
 }
 
 // AdviceMark is for a raw socket that may not mark its packets.

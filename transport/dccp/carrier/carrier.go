@@ -53,7 +53,8 @@ func (c Config) log() *slog.Logger {
 	return c.Log
 }
 
-func (c Config) mark() int {
+// MarkInForce is the mark that packets of raw sockets carry; 0: none.
+func (c Config) MarkInForce() int {
 	if c.Mark == 0 {
 		return DefaultMark
 	}

@@ -81,7 +81,7 @@ type receiver struct {
 	drops   atomic.Uint64
 }
 
-func (v *receiver) init(*Raw) {
+func (v *receiver) init() {
 	v.headers.init()
 	v.n = batchSize
 	v.buffers = make([]byte, batchSize*packetSize)
@@ -181,7 +181,7 @@ type sender struct {
 	to   netip.Addr
 }
 
-func (w *sender) init(*Raw) {
+func (w *sender) init() {
 	w.headers.init()
 	w.try = func(fd uintptr) bool { return w.call(fd, unix.SYS_SENDMMSG, unix.SYS_SENDMSG) }
 }

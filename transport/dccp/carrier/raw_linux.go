@@ -88,8 +88,11 @@ func openRaw(local, peer netip.Addr, cfg Config) (*Raw, error) {
 	if r.rc, err = r.f.SyscallConn(); err != nil {
 		return nil, errors.Join(rawError(what, err), r.f.Close())
 	}
-	r.receiver.init(r)
-	r.sender.init(r)
+	if !peer.IsValid() && KernelHasDCCP() {
+		cfg.log().Warn("the kernel answers packets too", "why", AdviceKernel("IFACE", max(cfg.MarkInForce(), 1)))
+	}
+	r.receiver.init()
+	r.sender.init()
 	return r, nil
 }
 
@@ -107,7 +110,7 @@ func rawError(what string, err error) error {
 // setUp makes the socket what it is to be; r.local becomes known as far as it
 // can be.
 func (r *Raw) setUp(fd int, cfg Config) error {
-	if mark := cfg.mark(); mark != 0 {
+	if mark := cfg.MarkInForce(); mark != 0 {
 		r.marked = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark) == nil
 		if !r.marked {
 			cfg.log().Warn("packets are not marked", "why", AdviceMark)

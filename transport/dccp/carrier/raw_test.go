@@ -294,6 +294,11 @@ tc filter add dev eth0 egress protocol ipv6 prio 4 u32 match ip6 protocol 33 0xf
 	if got := MarkRule("eth0", DefaultMark); got != want {
 		t.Error(got)
 	}
+	advice := AdviceKernel("eth0", DefaultMark)
+	_, shell, _ := strings.Cut(advice, "leave: ")
+	if strings.Contains(advice, "\n") || strings.ReplaceAll(shell, "; ", "\n")+"\n" != want {
+		t.Error(advice)
+	}
 }
 
 // RFC 6773, Section 3.3: a datagram whose UDP checksum is zero is dropped.
