@@ -22,6 +22,8 @@ var may = map[string][]string{
 	"transport/dtls/record":    {},
 	"transport/dtls":           {"transport", "transport/credentials", "transport/dtls/record", "heartbeat"},
 	"transport/udp":            {"transport"},
+	"transport/tlsmux/wire":    {},
+	"transport/tlsmux/core":    {"transport/tlsmux/wire"},
 	"transport/tcp":            {"transport", "transport/credentials"},
 	"transport/sctp":           {"transport", "transport/credentials", "transport/dtls", "transport/dtls/record", "heartbeat"},
 	"transport/sctp/kernel":    {"transport", "transport/sctp"},
@@ -59,7 +61,7 @@ var may = map[string][]string{
 }
 
 // pure packages are driven step by step: no socket, no goroutine, no clock.
-var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record", "rotation",
+var pure = []string{"ie", "ipfix", "templates", "heartbeat", "metering", "transport/dtls/record", "rotation", "transport/tlsmux/wire", "transport/tlsmux/core",
 	"transport/sctp/wire", "transport/sctp/shim", "transport/dccp/sim", "transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/core", "transport/dccp/ccid2", "transport/dccp/ccid3",
 	"transport/dccp/ccidtest"}
 
