@@ -99,32 +99,49 @@ func SecurityNames() []string {
 	return []string{"cert", "key", "ca", "psk-identity", "psk-file", "insecure"}
 }
 
-// Follow calls reload for each signal that comes by hup and, every so often if
-// above 0, looks whether the files of creds are others: then it calls renewed.
-// Files that cannot be used are told in the log. It returns when ctx ends;
-// calls never overlap.
-func Follow(ctx context.Context, hup <-chan struct{}, reload func(), creds *credentials.Holder, every time.Duration, renewed func(), log *slog.Logger) {
+// Following is what a program does beside its work.
+type Following struct {
+	Reload      func() // with each SIGHUP
+	Credentials *credentials.Holder
+	Watch       time.Duration // between looks at their files; 0: none
+	Renewed     func()        // after they were
+	Look        func()        // at something else
+	Every       time.Duration // so often; 0: never
+}
+
+// Follow does that until ctx ends; calls never overlap. Files that cannot be
+// used are told in the log.
+func Follow(ctx context.Context, hup <-chan struct{}, f Following, log *slog.Logger) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	if every > 0 {
+	defer wg.Wait()
+	if f.Watch > 0 {
 		wg.Go(func() { // ends with ctx
-			creds.Watch(ctx, every, func() {
+			f.Credentials.Watch(ctx, f.Watch, func() {
 				mu.Lock()
 				defer mu.Unlock()
 				log.Info("credentials renewed", "reason", "their files have changed")
-				renewed()
+				f.Renewed()
 			}, func(err error) { LogError(log, "credentials not renewed: the old ones stay in use", err) })
 		})
 	}
+	var tick <-chan time.Time
+	if f.Every > 0 {
+		t := time.NewTicker(f.Every)
+		defer t.Stop()
+		tick = t.C
+	}
 	for {
+		do := f.Look
 		select {
 		case <-ctx.Done():
-			wg.Wait()
 			return
 		case <-hup:
-			mu.Lock()
-			reload()
-			mu.Unlock()
+			do = f.Reload
+		case <-tick:
 		}
+		mu.Lock()
+		do()
+		mu.Unlock()
 	}
 }

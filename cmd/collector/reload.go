@@ -59,5 +59,7 @@ func rotate(sinks []collect.Sink) error {
 // follow reloads with each SIGHUP, and renews the credentials with their
 // files, until ctx ends.
 func (s *server) follow(ctx context.Context, hup <-chan struct{}, ls *listeners, sinks []collect.Sink) {
-	config.Follow(ctx, hup, func() { s.reload(ls, sinks) }, s.creds, s.watch, func() {}, s.log)
+	config.Follow(ctx, hup, config.Following{
+		Reload: func() { s.reload(ls, sinks) }, Credentials: s.creds, Watch: s.watch, Renewed: func() {},
+	}, s.log)
 }

@@ -17,14 +17,14 @@ Example:
    exporter check --config exporter.toml`,
 		Flags: runFlags(),
 		Action: func(c *cli.Context) error {
-			s, err := settingsOf(c)
+			p, err := programOf(c)
 			if err != nil {
 				return err
 			}
-			if _, err := s.open(c.App.Reader); err != nil {
+			if _, err := p.open(c.App.Reader); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.App.Writer, "ok: %s to %s\n", s.source, s.toString())
+			_, err = fmt.Fprintf(c.App.Writer, "ok: %s to %s\n", p.source, toString(p.to))
 			return err
 		},
 	}

@@ -1,41 +1,24 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
+	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"ipfixsuite/config"
-	"ipfixsuite/endpoint"
-	"ipfixsuite/export"
 	"ipfixsuite/export/fanout"
-	"ipfixsuite/export/source"
 	"ipfixsuite/export/spool"
-	"ipfixsuite/ipfixfile"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
 )
 
-// A sender is what a source writes to: one exporter, or several behind a
-// fan-out.
-type sender interface {
-	source.Exporter
-	Run(ctx context.Context) error
-	Close(ctx context.Context) error
-	Stats() export.Stats
-	Summary() export.Summary
-}
-
 func collectorFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "mode", Value: "failover", Usage: "with several --to: `MODE` failover sends to the first that answers and returns to it, all sends everything to each, hash sends each flow to one", EnvVars: config.Env("mode")},
+		&cli.DurationFlag{Name: "resolve-every", Value: time.Minute, Usage: "look every `TIME` whether the name of --to still has the address in use; 0: only for a new session", EnvVars: config.Env("resolve-every")},
 		&cli.StringFlag{Name: "spool", Usage: "keep in `DIR` what no collector takes, also over a restart (IPFIX files)", EnvVars: config.Env("spool")},
 		&cli.Int64Flag{Name: "spool-max", Value: spool.DefaultMaxBytes, Usage: "at most `OCTETS` in the spool, of each collector with --mode all or hash; then the oldest go", EnvVars: config.Env("spool-max")},
 		&cli.StringFlag{Name: "spool-sync", Value: "1s", Usage: "force the spool to disk: never, always, or every `TIME`", EnvVars: config.Env("spool-sync")},
@@ -43,7 +26,7 @@ func collectorFlags() []cli.Flag {
 	}
 }
 
-// collectors reads --to, --mode and --spool.
+// collectors reads --to and --mode.
 func (s *settings) collectors(c *cli.Context) error {
 	urls := config.Values(c, "to")
 	if len(urls) == 0 {
@@ -53,7 +36,6 @@ func (s *settings) collectors(c *cli.Context) error {
 	if _, err := fanout.ParseMode(s.mode); err != nil && s.mode != "failover" {
 		return config.Usage("", "--mode %q: want failover, all or hash", s.mode)
 	}
-	secure := false
 	for _, u := range urls {
 		to, err := transport.ParseEndpoint(u)
 		if err != nil {
@@ -63,22 +45,21 @@ func (s *settings) collectors(c *cli.Context) error {
 			return config.Usage("", "--to %s is given twice", to)
 		}
 		s.to = append(s.to, to)
-		secure = secure || to.Secure()
 	}
-	creds := new(credentials.Holder)
-	if _, err := config.Credentials(creds, c, secure, nil, s.log); err != nil {
-		return err
-	}
-	for _, to := range s.to {
-		d, err := endpoint.Dialer(to, endpoint.Config{
-			Credentials: creds, Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), DeadAfter: c.Duration("dead-after"), Log: s.log,
-		})
-		if err != nil {
-			return &config.UsageError{Err: err} // nothing was looked up or opened yet
+	// A session without a handshake has nothing to prove by a new one.
+	s.rotate = func(to transport.Endpoint) time.Duration {
+		if c.IsSet("rotate") || to.Secure() {
+			return c.Duration("rotate")
 		}
-		s.dialers = append(s.dialers, d)
+		return 0
 	}
 	return nil
+}
+
+// credentials loads the files that say who we are and whom we trust into h.
+func (s *settings) credentials(h *credentials.Holder, c *cli.Context, log *slog.Logger) (changed bool, err error) {
+	s.dial.Credentials = h
+	return config.Credentials(h, c, slices.ContainsFunc(s.to, transport.Endpoint.Secure), nil, log)
 }
 
 // spooling reads the flags of the spool into the exporter's configuration.
@@ -100,65 +81,4 @@ func (s *settings) spooling(c *cli.Context) error {
 		return config.Usage("name a directory", "--spool %s: is a file", s.export.SpoolDir)
 	}
 	return nil
-}
-
-// toString names the collectors for people.
-func (s *settings) toString() string {
-	var names []string
-	for _, to := range s.to {
-		names = append(names, to.String())
-	}
-	return strings.Join(names, ", ")
-}
-
-// exporter makes what sends.
-func (s *settings) exporter(c *cli.Context) (sender, error) {
-	mode, err := fanout.ParseMode(s.mode)
-	if err != nil || len(s.to) == 1 {
-		cfg := s.export
-		cfg.Dialer, cfg.Fallback = s.dialers[0], s.dialers[1:]
-		cfg.Rotate = rotate(c, s.to...)
-		e, err := export.New(cfg)
-		if err != nil {
-			return nil, spoolError(err)
-		}
-		return e, nil
-	}
-	var list []fanout.Collector
-	for i, to := range s.to {
-		cfg := s.export
-		cfg.Dialer = s.dialers[i]
-		cfg.Rotate = rotate(c, to)
-		cfg.Log = s.log.With("collector", to.String())
-		if cfg.SpoolDir != "" {
-			cfg.SpoolDir = filepath.Join(cfg.SpoolDir, ipfixfile.SafeName(to.String()))
-		}
-		e, err := export.New(cfg)
-		if err != nil {
-			now, cancel := context.WithCancel(context.Background())
-			cancel()
-			for _, o := range list {
-				err = errors.Join(err, o.Exporter.Close(now)) // it has nothing yet, or has it in its spool
-			}
-			return nil, spoolError(err)
-		}
-		list = append(list, fanout.Collector{Name: to.String(), Exporter: e})
-	}
-	return fanout.New(fanout.Config{Mode: mode, Log: s.log}, list)
-}
-
-// spoolError says what to do about a spool that cannot be opened.
-func spoolError(err error) error {
-	if errors.Is(err, spool.ErrLocked) {
-		return config.WithHint("each exporter needs a --spool directory of its own", fmt.Errorf("--spool: %w", err))
-	}
-	return err
-}
-
-// rotate: a session without a handshake has nothing to prove by a new one.
-func rotate(c *cli.Context, list ...transport.Endpoint) time.Duration {
-	if c.IsSet("rotate") || slices.ContainsFunc(list, transport.Endpoint.Secure) {
-		return c.Duration("rotate")
-	}
-	return 0
 }

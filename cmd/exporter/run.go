@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -23,6 +24,8 @@ func runCommand() *cli.Command {
 		Usage:     "read a source and send its records to a collector",
 		UsageText: "exporter run --source SRC --to URL [options]",
 		Description: `Ends when the source does, or in order with SIGTERM or SIGINT; the exit status is 0 if every record was sent.
+SIGHUP reloads --config and the files of credentials and replaces all sessions without a gap: --to, --server-name, --rotate,
+--full-handshake-every, --max-rate, --log-level, --summary and who we are may change. What needs a restart is told in the log.
 
 SRC is one of
    pcap:FILE[?loop=N&pace=max|real|PACKETS_PER_S]   meter a packet capture (pcap, pcapng; - is stdin); loop=0: for ever
@@ -42,28 +45,43 @@ Examples:
 }
 
 func runAction(c *cli.Context) error {
-	s, err := settingsOf(c)
+	p, err := programOf(c)
 	if err != nil {
 		return err
 	}
-	src, err := s.open(c.App.Reader)
+	src, err := p.open(c.App.Reader)
 	if err != nil {
 		return err
 	}
-	exp, err := s.exporter(c)
-	if err != nil {
+	if p.fleet, err = newFleet(&p.settings, p.to, p.log); err != nil {
 		return err
 	}
-	ctx, _, stop := config.Signals(c.Context, s.log)
+	ctx, hup, stop := config.Signals(c.Context, p.log)
 	defer stop()
-	err = s.pump(ctx, exp, src)
-	return errors.Join(err, config.WriteSummary(c.App.Writer, s.summary, exp.Summary()))
+	err = p.run(ctx, hup, src)
+	return errors.Join(err, config.WriteSummary(c.App.Writer, p.summary, p.fleet.Summary()))
+}
+
+// run exports, and follows SIGHUP, the credentials' files and the names of the
+// collectors as long as it does.
+func (s *program) run(ctx context.Context, hup <-chan struct{}, src source.Source) error {
+	following, unfollow := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends with following
+		config.Follow(following, hup, config.Following{
+			Reload: func() { s.reload(following) }, Credentials: s.creds, Watch: s.watch, Renewed: s.renewed,
+			Every: s.resolve, Look: func() { s.fleet.follow(following) },
+		}, s.log)
+	})
+	defer wg.Wait()
+	defer unfollow()
+	return s.pump(ctx, s.fleet, src)
 }
 
 // pump runs the source until it ends or ctx does, then drains the exporter.
 // The exporter itself outlives ctx: what was read is still sent.
-func (s *settings) pump(ctx context.Context, exp sender, src source.Source) error {
-	s.log.Info("exporting", "source", s.source, "to", s.toString())
+func (s *program) pump(ctx context.Context, exp sender, src source.Source) error {
+	s.log.Info("exporting", "source", s.source, "to", s.fleet.String())
 	tell := &teller{log: s.log, exporter: exp, source: src}
 	defer tell.done()
 	defer config.Every(s.every, tell.tell)()
@@ -99,11 +117,11 @@ func (s *settings) pump(ctx context.Context, exp sender, src source.Source) erro
 }
 
 // exportError names the collector, and what to look at if it never answered.
-func (s *settings) exportError(err error, exp sender) error {
+func (s *program) exportError(err error, exp sender) error {
 	if err == nil {
 		return nil
 	}
-	if to := s.toString(); len(s.to) == 1 && !strings.Contains(err.Error(), to) {
+	if to := toString(s.to); len(s.to) == 1 && !strings.Contains(err.Error(), to) {
 		err = fmt.Errorf("--to %s: %w", to, err)
 	}
 	if exp.Summary().SessionsOpened == 0 {
@@ -129,7 +147,7 @@ func drainTime(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // shortfall says what of a source that came to its end was not exported.
-func (s *settings) shortfall(exp sender, src source.Source) error {
+func (s *program) shortfall(exp sender, src source.Source) error {
 	in, dropped := src.Stats(), exp.Summary().RecordsDropped
 	var errs []error
 	if in.Faults > 0 {

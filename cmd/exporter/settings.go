@@ -13,11 +13,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ipfixsuite/config"
+	"ipfixsuite/endpoint"
 	"ipfixsuite/export"
 	"ipfixsuite/export/source"
 	"ipfixsuite/ie"
 	"ipfixsuite/metering"
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/credentials"
 )
 
 func runFlags() []cli.Flag {
@@ -38,40 +40,41 @@ func runFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "rotate", Value: 10 * time.Minute, Usage: "replace a session by a new one, without a gap, at least every `TIME`; 0: only for a reason", DefaultText: "10m; for udp: 0", EnvVars: config.Env("rotate")},
 		&cli.IntFlag{Name: "full-handshake-every", Value: 24, Usage: "each `N`-th session begins with a full handshake, others resume; 1: all, 0: only the first", EnvVars: config.Env("full-handshake-every")},
 		&cli.DurationFlag{Name: "retain", Value: 3 * time.Second, Usage: "where the collector confirms nothing, what was sent in the last `TIME` is sent again on the next session; 0: nothing", EnvVars: config.Env("retain")},
-		&cli.DurationFlag{Name: "give-up", Usage: "end with an error after `TIME` without a collector; 0: never", DefaultText: "30s; for iface: never", EnvVars: config.Env("give-up")},
+		&cli.DurationFlag{Name: "give-up", Usage: "end with an error after `TIME` without a collector; 0: never", DefaultText: "30s; for iface: or with --spool never", EnvVars: config.Env("give-up")},
 		config.MTU(),
 	}
 	flags = append(flags, collectorFlags()...)
 	return append(append(flags, config.Security()...), config.Common()...)
 }
 
-// settings are the flags of `run` and `check`, read and judged.
+// settings are what the flags of `run` and `check` say.
 type settings struct {
 	source  string
 	to      []transport.Endpoint
-	dialers []transport.Dialer
+	rotate  func(transport.Endpoint) time.Duration
+	dial    endpoint.Config
 	mode    string
 	export  export.Config
 	meter   metering.Config
 	promisc bool
 	summary string
 	every   time.Duration // between lines of counters in the log
+	watch   time.Duration // between looks at the credentials' files
+	resolve time.Duration // and at names
 	elems   *ie.Registry
 	domain  bool // named by the operator
-	log     *slog.Logger
 }
 
-func settingsOf(c *cli.Context) (*settings, error) {
+// settingsOf reads the flags; the credentials are another matter.
+func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 	if c.Args().Present() {
 		return nil, config.Usage("exporter "+c.Command.Name+" takes only flags; quote a URL or source that holds & or ?", "unexpected argument %q", c.Args().First())
 	}
-	log, _, err := config.NewLog(c)
-	if err != nil {
-		return nil, err
-	}
 	s := &settings{
 		source: c.String("source"), summary: c.String("summary"), every: c.Duration("stats-every"),
-		promisc: c.Bool("promiscuous"), domain: c.IsSet("domain"), log: log,
+		watch: c.Duration("watch-files"), resolve: c.Duration("resolve-every"),
+		promisc: c.Bool("promiscuous"), domain: c.IsSet("domain"),
+		dial: endpoint.Config{Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), Log: log},
 	}
 	if s.source == "" {
 		return nil, config.Usage("one of "+source.Kinds, "--source is missing")
@@ -88,6 +91,7 @@ func settingsOf(c *cli.Context) (*settings, error) {
 	if err := config.CheckSummary(s.summary); err != nil {
 		return nil, err
 	}
+	var err error
 	if s.elems, err = config.Elements(c.String("elements")); err != nil {
 		return nil, err
 	}
@@ -99,7 +103,7 @@ func settingsOf(c *cli.Context) (*settings, error) {
 		Biflow: c.Bool("biflow"), Seed: seed(),
 	}
 	s.export = export.Config{
-		Dialer: s.dialers[0], Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
+		Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
 		MaxRate: c.Float64("max-rate"), TemplateRefresh: config.OrNever(c.Duration("template-refresh")),
 		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: deadAfter(c), GiveUp: giveUp(c, s.source),
 		FullHandshakeEvery: c.Int("full-handshake-every"), Retain: config.OrNever(c.Duration("retain")),
@@ -108,16 +112,50 @@ func settingsOf(c *cli.Context) (*settings, error) {
 	if err := s.spooling(c); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.meter.Validate(), s.export.Validate()); err != nil {
+	judged := s.export
+	judged.Dialer, judged.Rotate = unmade{}, c.Duration("rotate")
+	if err := errors.Join(s.meter.Validate(), judged.Validate()); err != nil {
 		return nil, &config.UsageError{Err: err}
 	}
 	return s, nil
 }
 
+// unmade stands for a Dialer that is made later.
+type unmade struct{ transport.Dialer }
+
+// program is the exporter with the settings it began with.
+type program struct {
+	settings
+	start *cli.Context // how the settings were read
+	creds *credentials.Holder
+	to    []destination
+	fleet *fleet
+	log   *slog.Logger
+	level *slog.LevelVar
+}
+
+// programOf reads and judges everything but what is to be read and sent.
+func programOf(c *cli.Context) (*program, error) {
+	log, level, err := config.NewLog(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := settingsOf(c, log)
+	if err != nil {
+		return nil, err
+	}
+	p := &program{settings: *s, start: c, creds: new(credentials.Holder), log: log, level: level}
+	if _, err := p.credentials(p.creds, c, log); err != nil {
+		return nil, err
+	}
+	p.to, err = destinations(&p.settings, nil)
+	return p, err
+}
+
 // giveUp: who exports a file wants to know that nobody takes it; a probe on an
-// interface waits for its collector for ever.
+// interface waits for its collector for ever, and so does who has a spool.
 func giveUp(c *cli.Context, src string) time.Duration {
-	if c.IsSet("give-up") || strings.HasPrefix(src, "iface:") {
+	if c.IsSet("give-up") || strings.HasPrefix(src, "iface:") || c.String("spool") != "" {
 		return c.Duration("give-up")
 	}
 	return 30 * time.Second

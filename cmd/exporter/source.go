@@ -12,7 +12,7 @@ import (
 )
 
 // open makes the source and sees that what it reads is there.
-func (s *settings) open(stdin io.Reader) (source.Source, error) {
+func (s *program) open(stdin io.Reader) (source.Source, error) {
 	cfg := source.Config{Registry: s.elems, Metering: s.meter, ForceDomain: s.domain, Stdin: stdin, Log: s.log}
 	cfg.Live.Promiscuous = s.promisc
 	src, err := source.Parse(s.source, cfg)
@@ -26,7 +26,7 @@ func (s *settings) open(stdin io.Reader) (source.Source, error) {
 }
 
 // sourceError words what a source could not do, with the way out.
-func (s *settings) sourceError(err error) error {
+func (s *program) sourceError(err error) error {
 	if err == nil {
 		return nil
 	}
