@@ -43,8 +43,7 @@ const (
 	// primeLimit bounds the priming and proving of a session whose collector
 	// answers all the while.
 	primeLimit = time.Minute
-	// quickDial is the least time for an attempt to open a session that
-	// nobody else stands in for.
+	// quickDial is the least time for an attempt to open a session.
 	quickDial = 3 * time.Second
 	// probeTimeout ends a probe that nobody waits for any more.
 	probeTimeout = time.Minute
@@ -128,11 +127,11 @@ type Config struct {
 	// confirmation of what it carried; then that is sent again; 0: 5 s.
 	DrainTimeout time.Duration
 
-	// DialTimeout bounds one attempt to open a session; 0: 10 s. While there
-	// is none, and the collector has been reached before or there are others,
-	// the first attempt has only DeadAfter (3 s at least), and each that fails
-	// gives the next twice the time: a collector that died in the middle of a
-	// handshake, or before, holds nobody up.
+	// DialTimeout bounds one attempt to open a session; 0: 10 s. Where the
+	// collector has been reached before, or there are others, the first
+	// attempt has only DeadAfter (3 s at least), and each that fails gives the
+	// next twice the time: a collector that died in the middle of a handshake,
+	// or before, holds nobody up, nor does who disturbs handshakes.
 	DialTimeout time.Duration
 	// RedialMin and RedialMax bound the backoff between attempts; 0: 1 s
 	// and 10 s, a quarter of GiveUp at most. Never below 1 s.

@@ -126,8 +126,8 @@ func (h *hanging) Dial(ctx context.Context) (transport.Session, error) {
 	return h.farm.Dial(ctx)
 }
 
-// A handshake that nobody answers any more does not hold the next one up:
-// without a session the first attempt has DeadAfter, the next ones more.
+// A handshake that nobody answers any more does not hold the next one up: the
+// first attempt has DeadAfter, the next ones more.
 func TestDeath_InTheHandshake(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -143,14 +143,10 @@ func TestDeath_InTheHandshake(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				h.list()[0].fail(errRefused)
-				failed := time.Now()
 				e.write(1, 100)
 				time.Sleep(time.Minute)
 				if err := e.close(10 * time.Second); err != nil {
 					t.Error(err)
-				}
-				if row.cause != rotation.None {
-					h.took[0] = h.dials[1].Add(h.took[0]).Sub(failed)
 				}
 				want := []time.Duration{3 * time.Second, 6 * time.Second, 10 * time.Second}
 				if !slices.Equal(h.took, want) {
@@ -287,6 +283,38 @@ func TestWithdraw_KnownToTheNextSession_RFC7011_8_1(t *testing.T) {
 		}
 		if e.Summary().Rotations == 0 {
 			t.Error("nothing was replaced")
+		}
+	})
+}
+
+// A collector that dies is not waited for where there is another: neither the
+// attempt to reach it, nor the backoff after that, holds the other one up.
+func TestDeath_TheOtherAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := &hanging{farm: &farm{props: dtlsLike}, from: 1, to: 100}
+		second, third := &farm{props: dtlsLike, make: func(int, *testSession) error { return errRefused }}, &farm{props: dtlsLike}
+		e := start(t, Config{Dialer: first, Fallback: []transport.Dialer{second, third}, MaxDelay: 10 * time.Millisecond})
+		e.write(1, 100)
+		time.Sleep(20 * time.Second)
+		first.list()[0].die()
+		died := time.Now()
+		e.write(101, 200)
+		time.Sleep(10 * time.Second)
+		for i, limit := range []time.Duration{3 * time.Second, 4 * time.Second} {
+			if d := []*farm{second, third}[i].dialled(); len(d) == 0 || d[0].Sub(died) > limit {
+				t.Errorf("collector %d died at %v, the next one was tried at %v", i, died, d)
+			}
+		}
+		if err := e.close(10 * time.Second); err != nil {
+			t.Error(err)
+		}
+		atLeastOnce(t, 200, e.Summary(), slices.Concat(first.list(), third.list())...)
+		all := slices.Concat(first.dialled(), second.dialled(), third.dialled())
+		slices.SortFunc(all, time.Time.Compare)
+		for i := 1; i < len(all); i++ {
+			if gap := all[i].Sub(all[i-1]); gap < time.Second {
+				t.Errorf("dialled again after %v", gap)
+			}
 		}
 	})
 }

@@ -24,9 +24,7 @@ type building struct {
 	path    int
 	cause   rotation.Cause
 	cancel  context.CancelCauseFunc
-	ends    time.Time // when its time is over
-	until   time.Time // when it is ended before, without a session; zero: not
-	dropped bool      // nobody wants its session any more
+	dropped bool // nobody wants its session any more
 }
 
 // path is what is known of the way to one collector.
@@ -45,22 +43,20 @@ type dialResult struct {
 func (e *Exporter) build(ctx context.Context, now time.Time, a rotation.Action) {
 	l := &e.loop
 	path := l.choice.Pick(now)
-	timeout := e.cfg.DialTimeout
-	switch {
-	case l.cur == nil:
-		timeout = e.dialTimeout(path)
-	case a.Cause == rotation.Suspicion:
+	second := a.Cause == rotation.Suspicion && l.cur != nil
+	if second && !l.cur.refuted && !l.stray() {
+		path = l.cur.path // the second opinion is about this collector
+	}
+	timeout := e.dialTimeout(path)
+	if second {
 		timeout = min(timeout, e.cfg.DeadAfter)
-		if !l.cur.refuted && !l.stray() {
-			path = l.cur.path // the second opinion is about this collector
-		}
 	}
 	dialer := l.dialers[path]
 	if f, ok := dialer.(Forgetter); ok && a.Full {
 		f.Forget()
 	}
 	dctx, cancel := context.WithCancelCause(ctx)
-	l.building = building{id: a.ID, path: path, cause: a.Cause, cancel: cancel, ends: now.Add(timeout)}
+	l.building = building{id: a.ID, path: path, cause: a.Cause, cancel: cancel}
 	l.wg.Go(func() { // ends with the dial, which dctx bounds
 		dctx, stop := context.WithTimeout(dctx, timeout)
 		t, err := dialer.Dial(dctx)
@@ -70,34 +66,13 @@ func (e *Exporter) build(ctx context.Context, now time.Time, a rotation.Action) 
 	})
 }
 
-// dialTimeout is how long an attempt to open a session may take while there
-// is none.
+// dialTimeout is how long an attempt to open a session may take.
 func (e *Exporter) dialTimeout(path int) time.Duration {
 	p := e.loop.paths[path]
 	if !p.known && len(e.loop.paths) == 1 {
 		return e.cfg.DialTimeout
 	}
 	return min(max(e.cfg.DeadAfter, quickDial)<<min(p.fails, 8), e.cfg.DialTimeout)
-}
-
-// hurry gives the dial under way no more time than one that begins now: there
-// is no session any more.
-func (e *Exporter) hurry(now time.Time) {
-	b := &e.loop.building
-	if b.id == 0 || b.path < 0 {
-		return
-	}
-	if until := now.Add(e.dialTimeout(b.path)); until.Before(b.ends) {
-		b.until = until
-	}
-}
-
-// tooLate ends the dial under way when its time is over.
-func (b *building) tooLate(now time.Time) {
-	if !b.until.IsZero() && !now.Before(b.until) {
-		b.cancel(context.DeadlineExceeded)
-		b.until = time.Time{}
-	}
 }
 
 // opened takes the result of a dial.
@@ -168,7 +143,8 @@ func (e *Exporter) unreachable(b building, now time.Time, err error) {
 	if !l.stray() {
 		l.machine.Forgo(rotation.Path)
 	}
-	retry := max(l.machine.Next().Sub(now), 0).Round(time.Millisecond)
+	e.elsewhere(now)
+	retry := max(l.machine.NotBefore().Sub(now), 0).Round(time.Millisecond)
 	e.cfg.Log.Warn("no session with collector", "error", err, "cause", b.cause.String(), "retry", retry)
 	if l.cur == nil || l.cur.path != b.path {
 		return
@@ -236,7 +212,22 @@ func (e *Exporter) lose(s *session, now time.Time, cause error) {
 	l.choice.Failed(now, s.path)
 	l.gone = append(l.gone, s)
 	e.bury(s, now, cause)
-	e.hurry(now)
+	e.elsewhere(now)
+}
+
+// elsewhere turns to another collector that is thought well, if the next
+// session goes there: it does not wait because of the one that failed, nor for
+// an attempt to reach that one.
+func (e *Exporter) elsewhere(now time.Time) {
+	l := &e.loop
+	to := l.choice.Pick(now)
+	if l.cur != nil || !l.choice.Well(now, to) {
+		return
+	}
+	if b := &l.building; b.id != 0 && b.path != to {
+		l.machine.Lost(now, b.id)
+	}
+	l.machine.Elsewhere()
 }
 
 // loseOther gives up the candidate or the draining session.

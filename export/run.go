@@ -166,7 +166,6 @@ func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 func (e *Exporter) advance(ctx context.Context, now time.Time) error {
 	e.sealOld(now)
 	l := &e.loop
-	l.building.tooLate(now)
 	if l.cur != nil && (l.next != nil || l.old != nil) {
 		began := time.Now()
 		e.rotate(ctx, now)
@@ -266,7 +265,6 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 	l := &e.loop
 	s := l.cur
 	sooner(l.machine.Next())
-	sooner(l.building.until)
 	sooner(e.spillAt(now))
 	sooner(e.back.at)
 	if l.old != nil {

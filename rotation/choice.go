@@ -57,6 +57,9 @@ func (p *Choice) Pick(now time.Time) int {
 	return best
 }
 
+// Well reports whether a collector is not left alone.
+func (p *Choice) Well(now time.Time, i int) bool { return !now.Before(p.list[i].until) }
+
 // Current is the collector of the active session; if there is none, of the
 // last one.
 func (p *Choice) Current() int { return p.cur }

@@ -46,6 +46,7 @@ type Machine struct {
 
 	wants     [Lost + 1]bool
 	notBefore time.Time // of the next building
+	spaced    time.Time // the same without a backoff
 	step      time.Duration
 	due       time.Time // by Period
 	sinceFull int       // sessions built since the last full handshake
@@ -173,7 +174,8 @@ func (m *Machine) build(now time.Time) Action {
 	}
 	clear(m.wants[:])
 	m.last++
-	m.notBefore = now.Add(minSpacing)
+	m.spaced = now.Add(minSpacing)
+	m.notBefore = m.spaced
 	*free = place{id: m.last, cause: cause, full: m.full(), began: now}
 	free.enter(building, now, m.cfg.BuildTimeout)
 	free.asked = true

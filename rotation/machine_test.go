@@ -407,3 +407,28 @@ func TestChoice_Change(t *testing.T) {
 		t.Errorf("back at %v", at)
 	}
 }
+
+// The next collector does not wait for the sake of the one that failed, but a
+// second goes by between two handshakes all the same.
+func TestElsewhere(t *testing.T) {
+	now := time.Unix(1000, 0)
+	m := New(Config{RetryMin: 20 * time.Second}, func() float64 { return 0 })
+	a := m.Advance(now)
+	now = now.Add(100 * time.Millisecond)
+	m.Built(now, a.ID, false, false)
+	if c := m.Advance(now); c.Op != Close {
+		t.Fatalf("%+v", c)
+	}
+	m.Closed(now, a.ID)
+	if want := now.Add(20 * time.Second); !m.NotBefore().Equal(want) {
+		t.Errorf("not before %v, want %v", m.NotBefore(), want)
+	}
+	m.Elsewhere()
+	if c := m.Advance(now); c.Op != Nothing {
+		t.Errorf("%+v", c)
+	}
+	now = now.Add(900 * time.Millisecond)
+	if c := m.Advance(now); c.Op != Build || !m.NotBefore().Equal(now.Add(time.Second)) {
+		t.Errorf("%+v", c)
+	}
+}

@@ -129,6 +129,14 @@ func (m *Machine) fail(now time.Time, p *place) {
 	p.enter(closing, now, 0)
 }
 
+// Elsewhere says that the next session goes to another collector than those
+// that failed: it does not have to wait for their sake. It is told again
+// after each failure.
+func (m *Machine) Elsewhere() { m.notBefore = m.spaced }
+
+// NotBefore is when the next building may begin; zero: at once.
+func (m *Machine) NotBefore() time.Time { return m.notBefore }
+
 // backoff puts the next building off, longer each time until a session has
 // become active.
 func (m *Machine) backoff(now time.Time) {

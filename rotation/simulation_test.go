@@ -155,6 +155,9 @@ func (w *world) step() {
 		w.m.Want(Cause(w.rng.IntN(int(Lost)))) // never a lie about Lost
 	}
 	if w.fault(0.05) {
+		w.m.Elsewhere()
+	}
+	if w.fault(0.05) {
 		w.m.Forgo(Cause(w.rng.IntN(int(Lost) + 1)))
 	}
 	if w.fault(0.1) {
