@@ -1,0 +1,106 @@
+//go:build linux
+
+package sctp
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+	"ipfixsuite/test/uml"
+	"ipfixsuite/transport"
+	"ipfixsuite/transport/sctp"
+)
+
+// TestLinux holds both of our stacks to that of Linux 6.1.
+func TestLinux(t *testing.T) {
+	if !uml.Inside() {
+		dir := t.TempDir()
+		t.Setenv(captures, dir)
+		harness.Tool(t, "ethtool")
+		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 3 * time.Minute}.Self(t)
+		judge(t, dir)
+		return
+	}
+	n := newNetwork(t)
+	for _, pair := range [][2]stack{{kernelStack, kernelStack}, {userStack, kernelStack}, {kernelStack, userStack}, {userStack, userStack}} {
+		for what, cfg := range map[string]sides{"clear": clear(), "dtls": secure(t)} {
+			name := fmt.Sprintf("%s/%s to %s", what, pair[0].name, pair[1].name)
+			t.Run(name, func(t *testing.T) { conversation(t, n, pair, what, cfg) })
+		}
+	}
+	t.Run("forged/clear", func(t *testing.T) { forged(t, n, clear()) })
+	t.Run("forged/dtls", func(t *testing.T) { forged(t, n, secure(t)) })
+	t.Run("shutdown in the middle/clear", func(t *testing.T) { shutdownMidway(t, n, clear()) })
+	t.Run("shutdown in the middle/dtls", func(t *testing.T) { shutdownMidway(t, n, secure(t)) })
+	t.Run("no auth", func(t *testing.T) { noAuth(t, n) })
+	n.Run(n.A, "tc qdisc add dev va root netem delay 5ms loss 5%")
+	t.Run("abort in the middle", func(t *testing.T) { abortMidway(t, n) })
+	n.Run(n.A, "tc qdisc del dev va root")
+	t.Run("cut", func(t *testing.T) { cut(t, n, secure(t)) })
+}
+
+// conversation is a session from its beginning to its end, captured.
+func conversation(t *testing.T, n *harness.Network, pair [2]stack, what string, cfg sides) {
+	over := pair[0].name != pair[1].name
+	for i, ns := range []string{n.A, n.B} {
+		if pair[i].name == "kernel" && over {
+			n.Run(ns, "sysctl -qw net.sctp.udp_port=9899 net.sctp.encap_port=9899")
+			defer n.Run(ns, "sysctl -qw net.sctp.udp_port=0 net.sctp.encap_port=0")
+		}
+	}
+	stop := record(t, n, fmt.Sprintf("%s-%s-%s", what, pair[0].name[:4], pair[1].name[:4]))
+	defer stop()
+	const streams = 6
+	c := sctp.Config{OutStreams: streams, InStreams: streams}
+	l := serve(t, n, pair[1], cfg, c)
+	s := dial(t, n, pair[0], cfg, c)
+	in := receive(t, l.sessions, "session")
+	var batch []transport.Outgoing
+	most := s.MaxMessage()
+	for i, size := range []int{20, 1400, 1500, 9000, most, 40, 16384} {
+		batch = append(batch, transport.Outgoing{Stream: uint16(i % streams), Data: numbered(i, size)})
+	}
+	for i := len(batch); i < 100; i++ {
+		batch = append(batch, transport.Outgoing{Stream: uint16(i % streams), Data: numbered(i, 100+i)})
+	}
+	send(t, s, batch...)
+	if err := s.Probe(within(t)); err != nil {
+		t.Errorf("probe: %v", err)
+	}
+	last := [streams]int{-1, -1, -1, -1, -1, -1}
+	for range batch {
+		m := in.next(t)
+		i := number(m.Data)
+		if i < 0 || i >= len(batch) || int(m.Stream) != i%streams || len(m.Data) != len(batch[i].Data) {
+			t.Fatalf("message %d of %d octets on stream %d", i, len(m.Data), m.Stream)
+		}
+		if i <= last[m.Stream] {
+			t.Errorf("stream %d: message %d behind %d", m.Stream, i, last[m.Stream])
+		}
+		last[m.Stream] = i
+	}
+	if err := s.Close(within(t)); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if err := receive(t, in.closed, "end"); err != nil {
+		t.Errorf("the collector's end: %v", err)
+	}
+	arrived := uint64(0)
+	for _, f := range s.(transport.Tracker).Fates(nil) {
+		if !f.Arrived {
+			t.Errorf("fate %+v", f)
+		}
+		arrived += f.Last - f.First + 1
+	}
+	if arrived != uint64(len(batch)) {
+		t.Errorf("%d of %d are known to have arrived", arrived, len(batch))
+	}
+	if cfg.auth && (in.peer.Identity != "exporter.test" || s.Peer().Identity != "collector.test") {
+		t.Errorf("peers %+v and %+v", in.peer, s.Peer())
+	}
+	if err := l.stop(); err != nil {
+		t.Errorf("collector: %v", err)
+	}
+}

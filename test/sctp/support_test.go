@@ -1,0 +1,285 @@
+//go:build linux
+
+package sctp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"ipfixsuite/capture"
+	"ipfixsuite/pki"
+	"ipfixsuite/test/harness"
+	"ipfixsuite/transport"
+	"ipfixsuite/transport/credentials"
+	"ipfixsuite/transport/dtls"
+	"ipfixsuite/transport/sctp"
+	"ipfixsuite/transport/sctp/kernel"
+	"ipfixsuite/transport/sctp/userspace"
+)
+
+const (
+	// captures names the folder that the guest and the host share.
+	captures = "IPFIXSUITE_CAPTURES"
+	// patience is for what comes at once, in a slow guest.
+	patience = 30 * time.Second
+
+	plainPort  = 4739
+	securePort = 4740
+)
+
+// shared is the folder that guest and host have in common.
+func shared(name string) string { return filepath.Join(os.Getenv(captures), name) }
+
+// newNetwork is two namespaces, A for exporters and B for collectors, whose
+// kernels compute SCTP's checksums themselves and take SCTP in UDP.
+func newNetwork(t *testing.T) *harness.Network {
+	t.Helper()
+	n := harness.NewNetwork(t)
+	for ns, dev := range map[string]string{n.A: "va", n.B: "vb"} {
+		n.IP("-n " + ns + " link set " + dev + " up")
+		n.Run(ns, "ethtool -K "+dev+" tx-checksum-sctp off tx-sctp-segmentation off tx-udp-segmentation off gso off")
+	}
+	return n
+}
+
+func address(ip string, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(ip), port)
+}
+
+// stack is one of ours, in a namespace.
+type stack struct {
+	name string
+	dial func(ctx context.Context, to netip.AddrPort, c sctp.Config) (sctp.Association, error)
+	open func(at netip.AddrPort, c sctp.Config) (sctp.Acceptor, error)
+}
+
+var kernelStack = stack{
+	"kernel",
+	func(ctx context.Context, to netip.AddrPort, c sctp.Config) (sctp.Association, error) {
+		return kernel.Dial(ctx, nil, []netip.AddrPort{to}, c)
+	},
+	func(at netip.AddrPort, c sctp.Config) (sctp.Acceptor, error) {
+		return kernel.Listen([]netip.AddrPort{at}, c)
+	},
+}
+
+var userStack = stack{
+	"user space",
+	func(ctx context.Context, to netip.AddrPort, c sctp.Config) (sctp.Association, error) {
+		return userspace.Dial(ctx, to, userspace.Config{Config: c})
+	},
+	func(at netip.AddrPort, c sctp.Config) (sctp.Acceptor, error) {
+		return userspace.Listen(at, userspace.Config{Config: c})
+	},
+}
+
+// sunk is what a collector has of one session.
+type sunk struct {
+	peer   transport.Peer
+	got    chan transport.Incoming
+	closed chan error
+}
+
+func (s *sunk) Message(m transport.Incoming) {
+	m.Data = bytes.Clone(m.Data)
+	s.got <- m
+}
+func (s *sunk) Barrier(done func()) { done() }
+func (s *sunk) Closed(reason error) { s.closed <- reason }
+func (s *sunk) next(t *testing.T) transport.Incoming {
+	t.Helper()
+	return receive(t, s.got, "message")
+}
+
+type sink chan *sunk
+
+func (k sink) Open(p transport.Peer, _ transport.Properties) (transport.Receiver, error) {
+	s := &sunk{peer: p, got: make(chan transport.Incoming, 1<<15), closed: make(chan error, 1)}
+	k <- s
+	return s, nil
+}
+
+func receive[T any](t *testing.T, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("no %s", what)
+	}
+	panic("unreachable")
+}
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// sides are the configurations of a collector and an exporter, in the clear or
+// with certificates of one authority.
+type sides struct {
+	collector, exporter sctp.SessionConfig
+	auth                bool
+	port                uint16
+}
+
+func clear() sides { return sides{port: plainPort} }
+
+func secure(t *testing.T) sides {
+	t.Helper()
+	dir := t.TempDir()
+	if err := pki.Init(dir, pki.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	load := func(name, keylog string) *credentials.Credentials {
+		if err := pki.Issue(dir, name, nil, pki.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := credentials.Load(credentials.Config{
+			CertFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+"-key.pem"), CAFile: filepath.Join(dir, pki.CAFile),
+			KeyLogFile: keylog,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	return sides{
+		collector: sctp.SessionConfig{DTLS: &dtls.Config{Credentials: load("collector.test", "")}},
+		exporter:  sctp.SessionConfig{DTLS: &dtls.Config{Credentials: load("exporter.test", shared("keys.log")), ServerName: "collector.test"}},
+		auth:      true, port: securePort,
+	}
+}
+
+// there is a collector that serves in B.
+type there struct {
+	transport.Listener
+	sessions sink
+	stop     func() error
+}
+
+func serve(t *testing.T, n *harness.Network, s stack, cfg sides, c sctp.Config) *there {
+	t.Helper()
+	c.Auth = cfg.auth
+	var a sctp.Acceptor
+	var err error
+	n.Inside(n.B, func() { a, err = s.open(address("192.0.2.2", cfg.port), c) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &there{Listener: sctp.NewListener(a, cfg.collector), sessions: make(sink, 64)}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Serve(ctx, l.sessions) }()
+	l.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() {
+		if err := l.stop(); err != nil {
+			t.Errorf("collector: %v", err)
+		}
+	})
+	return l
+}
+
+// dial opens a session from A.
+func dial(t *testing.T, n *harness.Network, s stack, cfg sides, c sctp.Config) transport.Session {
+	t.Helper()
+	session, err := tryDial(t, n, s, cfg, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = session.Close(within(t)) })
+	return session
+}
+
+func tryDial(t *testing.T, n *harness.Network, s stack, cfg sides, c sctp.Config) (transport.Session, error) {
+	t.Helper()
+	c.Auth = cfg.auth
+	d := sctp.Dialer{Config: cfg.exporter, Connect: func(ctx context.Context) (a sctp.Association, err error) {
+		n.Inside(n.A, func() { a, err = s.dial(ctx, address("192.0.2.2", cfg.port), c) })
+		return a, err
+	}}
+	return d.Dial(within(t))
+}
+
+func send(t *testing.T, s transport.Session, batch ...transport.Outgoing) {
+	t.Helper()
+	if k, err := s.Send(within(t), batch); err != nil || k != len(batch) {
+		t.Fatalf("sent %d of %d: %v", k, len(batch), err)
+	}
+}
+
+// numbered is the i-th message of so many octets.
+func numbered(i, size int) []byte {
+	b := fmt.Appendf(make([]byte, 0, size), "message %d ", i)
+	for len(b) < size {
+		b = append(b, byte(i))
+	}
+	return b
+}
+
+func number(b []byte) (i int) {
+	if _, err := fmt.Sscanf(string(b[:min(len(b), 30)]), "message %d ", &i); err != nil {
+		return -1
+	}
+	return i
+}
+
+// record writes what passes vb to a file of the shared folder until it is
+// stopped.
+func record(t *testing.T, n *harness.Network, name string) (stop func()) {
+	t.Helper()
+	f, err := os.Create(shared(name + ".pcap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := pcapgo.NewWriterNanos(f)
+	if err := w.WriteFileHeader(1<<16, layers.LinkTypeEthernet); err != nil {
+		t.Fatal(err)
+	}
+	var r *capture.Ring
+	n.Inside(n.B, func() { r, err = capture.Live("vb", capture.LiveConfig{}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			p, err := r.Next()
+			if err != nil {
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error(err)
+				}
+				return
+			}
+			if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(0, p.Time), CaptureLength: len(p.Data), Length: p.Length}, p.Data); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	return func() {
+		r.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // what the ring still holds back
+		wg.Wait()
+		if s := r.Stats(); s.Drops > 0 {
+			t.Errorf("%d packets missed by the capture", s.Drops)
+		}
+		r.Close()
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
