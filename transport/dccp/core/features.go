@@ -168,6 +168,18 @@ func (n *negotiation) ask(p place, f wire.Feature, values []byte, mandatory bool
 	}
 }
 
+// keepCCIDs ends the choice of CCIDs with the handshake: from now on we accept
+// what is in force. Otherwise a peer could make our congestion control start
+// afresh as often as it likes.
+func (n *negotiation) keepCCIDs() {
+	for p := range n.table {
+		e := n.at(place(p), wire.FeatCCID)
+		if i := bytes.IndexByte(e.prefs, byte(e.value)); i >= 0 && !e.change && !e.changing {
+			e.prefs = e.prefs[i : i+1]
+		}
+	}
+}
+
 // known reports whether f is a feature that we understand at p: those of the
 // CCIDs only while such a CCID is in force on their half-connection.
 func (n *negotiation) known(p place, f wire.Feature) bool {

@@ -132,6 +132,25 @@ func TestCCIDByServerPriority(t *testing.T) {
 	})
 }
 
+// The choice of CCIDs ends with the handshake: a peer cannot make congestion
+// control start afresh.
+func TestCCIDStays(t *testing.T) {
+	both := Config{CCIDs: []ccid.CCID{plain(), fakeTFRC(false)}}
+	p := opened(t, both, both)
+	half := p.b.c.sender
+	for _, o := range [][]byte{{34, 4, 1, 3}, {34, 5, 1, 3, 2}} {
+		q := forge(&p.b, wire.Ack)
+		q.Options = o
+		r := want(t, p.replies(&p.b, q), wire.Ack, q.Seq)
+		if !has(r, 33, 5, 1, 2, 2) {
+			t.Errorf("answered %v", featureOptions(r))
+		}
+	}
+	if p.b.c.sender != half || p.b.c.State() != StateOpen {
+		t.Error("the sender was replaced")
+	}
+}
+
 // Section 6.6.2 and its subsections, option by option, at an open server.
 func TestReceivedFeatureOptions(t *testing.T) {
 	tests := []struct {

@@ -105,6 +105,9 @@ func TestLinuxServer(t *testing.T) {
 	if c.State() != StateClosing || len(out) != 1 || out[0].Type != wire.Close || out[0].Ack != q.Seq {
 		t.Fatalf("%v %v", c.State(), summary(out))
 	}
+	if !has(out[0], 35, 9, 3, 0, 0, 0, 0, 0, 50) || !has(out[0], 35, 5, 5, 0, 1) {
+		t.Errorf("Close lacks Confirms: %v", featureOptions(out[0]))
+	}
 	if v := c.feat.value(remote, wire.FeatAckRatio); v != 1 {
 		t.Errorf("Ack Ratio %d", v)
 	}

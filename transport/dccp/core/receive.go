@@ -301,6 +301,7 @@ func (c *Conn) open(now time.Time, p *wire.Packet) {
 	c.state = StateOpen
 	c.retryAt, c.limitAt = time.Time{}, time.Time{}
 	c.cookies, c.feat.kept = nil, nil
+	c.feat.keepCCIDs()
 	c.due.ack = c.server // lets the client leave PARTOPEN when we have no data
 	c.startKeepAlive(now)
 	c.startProbing(now)

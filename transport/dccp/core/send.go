@@ -166,7 +166,9 @@ func (c *Conn) appendClosing(now time.Time, b []byte) ([]byte, Sent, bool) {
 		p.Type = wire.CloseReq
 	}
 	opts := c.appendAlways(now, c.scratch[:0])
-	opts, _ = c.appendAck(opts, wire.MaxHeader/2)
+	// Linux negotiates to the last: its CloseReq may hold Changes.
+	opts = c.feat.takeConfirms(opts, false, p.Ack)
+	opts, _ = c.appendAck(opts, wire.MaxHeader/3)
 	b, s := c.emit(now, b, &p, opts, 0)
 	return b, s, true
 }
