@@ -33,6 +33,15 @@ func (p *pacer) allowed(now time.Time, rtt time.Duration) time.Time {
 	return p.next(now).Add(-early / 2)
 }
 
+// wake is when to ask again if not allowed before at. At high rates one timer
+// serves several packets: those that are then late have credit.
+func (p *pacer) wake(now, at time.Time, rtt time.Duration) time.Time {
+	if soon := now.Add(min(timerGrain, rtt) / 2); p.gap < timerGrain && at.Before(soon) {
+		return soon
+	}
+	return at
+}
+
 func (p *pacer) sent(now time.Time) { p.nominal = p.next(now) }
 
 // counter is the window counter, CCVal (RFC 4342, Section 8.1): modulo 16 it

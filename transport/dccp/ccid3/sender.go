@@ -51,7 +51,7 @@ func (v *Sender) Allowed(now time.Time, _ int) (bool, time.Time) {
 	}
 	// A message waits and may not go: not the application limits the rate.
 	v.full = now.Sub(v.start)
-	return false, at
+	return false, v.pace.wake(now, at, v.rate.rtt)
 }
 
 // CCVal implements ccid.Sender.

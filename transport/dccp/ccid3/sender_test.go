@@ -36,7 +36,7 @@ func (r *rig) send(backlog int) uint8 {
 // fill sends all that is allowed now, with more waiting.
 func (r *rig) fill() (n int) {
 	for {
-		if ok, _ := r.Allowed(r.now, r.size); !ok || n > 10000 {
+		if ok, _ := r.Allowed(r.now, r.size); !ok || n > 300000 {
 			return n
 		}
 		r.send(1)
@@ -353,6 +353,29 @@ func TestPacing_RFC5348_4_6(t *testing.T) {
 		if n := r.fill(); n > c.burst+1 || n < c.burst-1 {
 			t.Errorf("%d packets at once after %v of silence, want about %d", n, c.idle, c.burst)
 		}
+	}
+}
+
+// At a million packets a second half a millisecond is waited for, no less, and
+// the rate is kept.
+func TestPacingAtHighRates(t *testing.T) {
+	r := settled(t)
+	r.rate.x, r.rate.sqrt = 1e9, r.rate.last
+	_, r.now = r.Allowed(r.now, 1000)
+	r.send(1) // from now on at the new rate
+	start, wakes, n := r.now, 0, 0
+	for r.now.Sub(start) < 100*ms {
+		n += r.fill()
+		_, at := r.Allowed(r.now, 1000)
+		if at.Sub(r.now) < ms/2 {
+			t.Fatalf("to be woken after %v", at.Sub(r.now))
+		}
+		r.now = at
+		wakes++
+	}
+	// The round trip's worth that had not been used before may come on top.
+	if n < 99000 || n > 202000 || wakes > 200 {
+		t.Errorf("%d packets in 100 ms, %d timers", n, wakes)
 	}
 }
 
