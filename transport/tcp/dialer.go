@@ -37,6 +37,11 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.Session(ctx, c)
+}
+
+// Session makes a connection a session of plain IPFIX.
+func (d *Dialer) Session(ctx context.Context, c *Conn) (transport.Session, error) {
 	cfg := d.Config.withDefaults()
 	s := newSession(c, &cfg)
 	if c.tls != nil && c.tls.ConnectionState().Version == tls.VersionTLS13 {

@@ -3,7 +3,6 @@ package tcp
 import (
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,20 +16,8 @@ import (
 	"ipfixsuite/transport"
 )
 
-const (
-	headerLen   = 16 // of an IPFIX Message (RFC 7011, Section 3.1)
-	ipfixNumber = 10 // its version
-	// firstBuffer is enough for what most exporters send; it grows to what
-	// the longest message needs.
-	firstBuffer = 32 << 10
-	fullBuffer  = 128 << 10
-	// deadlineGrain is how exactly the bounds on time are kept.
-	deadlineGrain = time.Second
-)
-
-// ErrOutOfSync says that what came is no IPFIX Message: where the next one
-// begins is not known any more.
-var ErrOutOfSync = errors.New("stream lost its synchronisation")
+// deadlineGrain is how exactly the bounds on time are kept.
+const deadlineGrain = time.Second
 
 // inbound is one connection of a Listener. Its goroutine reads.
 type inbound struct {
@@ -125,25 +112,22 @@ func (s *inbound) establish(ctx context.Context, tc *net.TCPConn) (*Conn, error)
 
 // receive hands over messages until the connection ends; nil: in order.
 func (s *inbound) receive(c *Conn, r transport.Receiver) error {
-	buf := make([]byte, firstBuffer)
-	have := 0
+	var f Framer
 	used := 0
 	var clock deadline
 	for {
-		clock.set(s, c, have > 0, used > 0)
-		n, err := c.Read(buf[have:])
+		clock.set(s, c, f.Pending() > 0, used > 0)
+		n, err := c.Read(f.Room())
 		err = c.end(err)
-		have += n
-		var bad error
-		used, bad = s.deliver(buf[:have], r)
+		messages, octets, bad := f.Took(n, r, time.Now())
+		used = octets
+		s.l.messages.Add(uint64(messages))
+		s.l.octets.Add(uint64(octets))
 		if bad != nil {
 			s.l.unsynchronised.Add(1)
 			return bad
 		}
-		have = copy(buf, buf[used:have])
-		if have == len(buf) || have >= headerLen && int(binary.BigEndian.Uint16(buf[2:])) > len(buf) {
-			buf = append(make([]byte, 0, fullBuffer), buf[:have]...)[:fullBuffer]
-		}
+		have := f.Pending()
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF) && have > 0:
@@ -160,30 +144,6 @@ func (s *inbound) receive(c *Conn, r transport.Receiver) error {
 			return err
 		}
 	}
-}
-
-// deliver hands over the whole messages that b begins with and returns their
-// length.
-func (s *inbound) deliver(b []byte, r transport.Receiver) (used int, err error) {
-	now := time.Now()
-	messages := uint64(0)
-	for len(b)-used >= headerLen {
-		m := b[used:]
-		version, length := binary.BigEndian.Uint16(m), int(binary.BigEndian.Uint16(m[2:]))
-		if version != ipfixNumber || length < headerLen {
-			err = fmt.Errorf("%w: version %d, length %d where a message's header should be", ErrOutOfSync, version, length)
-			break
-		}
-		if length > len(m) {
-			break
-		}
-		r.Message(transport.Incoming{Data: m[:length], Received: now})
-		used += length
-		messages++
-	}
-	s.l.messages.Add(messages)
-	s.l.octets.Add(uint64(used))
-	return used, err
 }
 
 // deadline keeps a connection's read deadline without a system call for each
