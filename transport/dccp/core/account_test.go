@@ -11,7 +11,7 @@ import (
 
 // The history against a plain map of what came.
 func TestHistoryAgainstModel(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var h history
 		base := wire.MakeSeq(r.Uint64())

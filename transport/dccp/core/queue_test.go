@@ -13,7 +13,7 @@ import (
 )
 
 func TestQueueAgainstModel(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var q queue
 		var model [][]byte

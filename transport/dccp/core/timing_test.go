@@ -12,7 +12,6 @@ import (
 // rttSender notes what it is told of round trips.
 type rttSender struct {
 	plainSender
-	setup   time.Duration
 	echoes  []time.Duration
 	elapsed []time.Duration
 }
