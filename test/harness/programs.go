@@ -54,12 +54,19 @@ func StartCollector(t testing.TB, args ...string) *Collector {
 	c := &Collector{summary: filepath.Join(t.TempDir(), "collector.json")}
 	args = append([]string{"serve", "--log-format", "json", "--summary", c.summary}, args...)
 	c.Process = Start(t, Binary(t, "collector"), args...)
+	c.Addr = ListenAddr(t, c.Process)
+	return c
+}
+
+// ListenAddr waits for a collector, whose log must be JSON, to listen, and
+// returns the address.
+func ListenAddr(t testing.TB, p *Process) string {
+	t.Helper()
 	var l struct{ Addr string }
-	if err := json.Unmarshal([]byte(c.Wait(`"msg":"listening"`)), &l); err != nil {
+	if err := json.Unmarshal([]byte(p.Wait(`"msg":"listening"`)), &l); err != nil {
 		t.Fatal(err)
 	}
-	c.Addr = l.Addr
-	return c
+	return l.Addr
 }
 
 // SummaryFile is where the collector writes its counters at its end.
