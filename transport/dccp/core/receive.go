@@ -206,7 +206,8 @@ func (c *Conn) tellHalves(now time.Time, p *wire.Packet, o *receivedOptions) {
 	*r = ccid.Received{Seq: p.Seq, Type: p.Type, CCVal: p.CCVal, Size: size, Data: isData,
 		NDP: o.ndp, HasNDP: o.hasNDP, Options: o.toReceiver}
 	c.sender.Heard(now, r)
-	if p.Type.HasAck() && p.Type != wire.Sync && p.Type != wire.SyncAck {
+	// A SyncAck's number alone acknowledges no data.
+	if p.Type.HasAck() && p.Type != wire.Sync && (p.Type != wire.SyncAck || o.vector != nil) {
 		a := &o.ack
 		*a = ccid.Ack{Seq: p.Seq, Ack: p.Ack, Data: isData, Vector: o.vector, Dropped: o.dropped,
 			NDP: o.ndp, HasNDP: o.hasNDP, Elapsed: o.elapsed, RTT: o.rtt, SlowReceiver: o.slow, Options: o.toSender}
