@@ -287,7 +287,7 @@ func (a *association) Shutdown() error {
 	// What is being handed to pion is waited for; pion then delivers it.
 	a.sending <- struct{}{}
 	<-a.sending
-	a.streams.acceptOthers()
+	a.streams.all(a.terms.In)
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	// With a context that has ended pion begins and does not wait. That the

@@ -2,6 +2,7 @@ package userspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -20,6 +21,7 @@ type dialing struct {
 	cfg  Config
 	own  bool
 	tag  uint32
+	key  peerKey        // as dialed
 	peer netip.AddrPort // UDP
 
 	mu    sync.Mutex
@@ -88,25 +90,48 @@ func (s *Socket) dial(ctx context.Context, remote netip.AddrPort, cfg Config, ow
 
 func (d *dialing) begin(port uint16) error {
 	now := time.Now()
-	local := d.cfg.LocalPort
-	seed := random()
-	if local == 0 {
-		// A random one of the dynamic ports (RFC 6335, Section 6).
-		local = 0xC000 | uint16(seed[0])<<8 | uint16(seed[1])
-	}
 	d.s.mu.Lock()
 	defer d.s.mu.Unlock()
 	if d.s.closed {
 		return net.ErrClosed
 	}
+	var ok bool
+	if d.key, ok = d.s.freePort(peerKey{d.peer, d.cfg.LocalPort, port}); !ok {
+		return errPorts
+	}
 	d.tag = d.s.newTag()
-	d.hand = shim.NewInitiator(now, d.cfg.offer(), d.cfg.timers(), local, port, d.tag, random())
+	d.hand = shim.NewInitiator(now, d.cfg.offer(), d.cfg.timers(), d.key.local, port, d.tag, random())
 	d.s.tags[d.tag] = d
+	d.s.dials[d.key] = struct{}{}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.timer = time.AfterFunc(time.Until(d.hand.Next()), d.tick)
 	d.flush(now)
 	return nil
+}
+
+// errPorts: an association or handshake with the same peer has that port.
+var errPorts = errors.New("local SCTP port in use")
+
+// freePort completes a key by a local port that is not in use towards the
+// peer: one association for each pair of addresses and ports. s.mu is held.
+func (s *Socket) freePort(k peerKey) (peerKey, bool) {
+	used := func() bool {
+		_, dialed := s.dials[k]
+		return dialed || s.peers[k] != nil
+	}
+	if k.local != 0 {
+		return k, !used()
+	}
+	for range 100 {
+		// A random one of the dynamic ports (RFC 6335, Section 6).
+		seed := random()
+		k.local = 0xC000 | uint16(seed[0])<<8 | uint16(seed[1])
+		if !used() {
+			return k, true
+		}
+	}
+	return k, false
 }
 
 // existing implements receiver.
@@ -159,6 +184,7 @@ func (d *dialing) succeed(now time.Time, last []byte, g *transport.Datagram) {
 		close(d.done)
 		return
 	}
+	delete(d.s.dials, d.key)
 	d.s.enrol(a)
 	d.s.mu.Unlock()
 	if d.err = a.start(now); d.err == nil {
@@ -217,6 +243,7 @@ func (d *dialing) forget() {
 	defer d.s.mu.Unlock()
 	if d.s.tags[d.tag] == receiver(d) {
 		delete(d.s.tags, d.tag)
+		delete(d.s.dials, d.key)
 	}
 }
 

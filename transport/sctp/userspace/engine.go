@@ -8,6 +8,8 @@ import (
 	"time"
 
 	pion "github.com/pion/sctp"
+
+	"ipfixsuite/transport/sctp/shim"
 )
 
 // engineConn is the network as pion sees it: packets that the shim has gone
@@ -110,7 +112,6 @@ type streams struct {
 	engine *pion.Association
 	begun  chan struct{} // closed when engine is set
 	open   map[uint16]*pion.Stream
-	others sync.Once
 
 	// Of the goroutine that reads for pion.
 	packet  []byte // at hand
@@ -140,35 +141,20 @@ func (s *streams) get(id uint16) *pion.Stream {
 	if err != nil {
 		return nil
 	}
-	return s.enter(id, st)
-}
-
-// enter prepares a stream; s.mu is held. Its reads never wait: a deadline long
-// past makes them fail when there is nothing.
-func (s *streams) enter(id uint16, st *pion.Stream) *pion.Stream {
+	// Reads never wait: a deadline long past makes them fail when there is
+	// nothing.
 	_ = st.SetReadDeadline(time.Unix(1, 0))
 	s.open[id] = st
 	return st
 }
 
-// acceptOthers takes over the streams that pion opens itself while it shuts
-// down and lets us open none.
-func (s *streams) acceptOthers() {
-	s.others.Do(func() {
-		go func() {
-			for {
-				st, err := s.engine.AcceptStream()
-				if err != nil {
-					return
-				}
-				s.mu.Lock()
-				if s.open[st.StreamIdentifier()] == nil {
-					s.enter(st.StreamIdentifier(), st)
-				}
-				s.mu.Unlock()
-			}
-		}()
-	})
+// all opens every stream the peer may use: while pion shuts down it lets us
+// open none, and DATA may still come.
+func (s *streams) all(in uint16) {
+	for id := range in {
+		s.get(id)
+	}
+	s.get(shim.SinkStream)
 }
 
 // zeroLast puts stream 0 behind the others: on it RFC 6083 sends what changes

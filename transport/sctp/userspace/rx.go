@@ -95,21 +95,14 @@ func (r *rx) fetch(s *streams) {
 	buf := large.Get().(*[maxMessage + 1]byte)
 	defer large.Put(buf)
 	zeroLast(r.ready)
-	n := 0
 	for i, id := range r.ready {
-		st := s.get(id)
-		if st == nil {
-			// Pion opened it itself and it has not come to us yet: later.
-			r.ready[n] = id
-			n++
-			continue
-		}
-		if !r.read(st, id, buf[:]) {
-			n += copy(r.ready[n:], r.ready[i:])
-			break
+		// A stream that cannot be opened any more has nothing.
+		if st := s.get(id); st != nil && !r.read(st, id, buf[:]) {
+			r.ready = r.ready[:copy(r.ready, r.ready[i:])]
+			return
 		}
 	}
-	r.ready = r.ready[:n]
+	r.ready = r.ready[:0]
 }
 
 // read takes a stream's messages; false when there is no more room.

@@ -29,6 +29,7 @@ type Socket struct {
 	mu     sync.RWMutex
 	tags   map[uint32]receiver // by local verification tag
 	peers  map[peerKey]*association
+	dials  map[peerKey]struct{} // handshakes begun here
 	ports  map[uint16]*acceptor
 	counts map[netip.Prefix]int // associations
 	total  int
@@ -96,6 +97,7 @@ func newSocket(conn *udp.Conn, cfg Config) *Socket {
 		stop:       cancel,
 		tags:       make(map[uint32]receiver),
 		peers:      make(map[peerKey]*association),
+		dials:      make(map[peerKey]struct{}),
 		ports:      make(map[uint16]*acceptor),
 		counts:     make(map[netip.Prefix]int),
 		handshakes: shim.NewLimiter(cfg.Handshakes, cfg.HandshakesPerPrefix),

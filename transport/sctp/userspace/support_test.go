@@ -162,3 +162,24 @@ func numbered(i, size int) []byte {
 	}
 	return b
 }
+
+// waitFor lets time pass that a test needs.
+func waitFor(t testing.TB, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}
+
+// eventually waits until ok holds; state shows what is instead.
+func eventually(t testing.TB, ok func() bool, state func() any) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("does not come to be: %+v", state())
+		}
+		waitFor(t, time.Millisecond)
+	}
+}
