@@ -137,4 +137,12 @@ func TestAckRatioIsSeldomRenegotiated_RFC4341_6_1_2(t *testing.T) {
 	if w := wish(402*time.Millisecond, 3); w != 2 {
 		t.Errorf("wish %d when the window has shrunk to 3", w)
 	}
+	// The same while the wish is not granted yet.
+	a = path(2)
+	a.outstanding(100)
+	a.want = 8
+	wish(0, 100)
+	if w := wish(time.Millisecond, 3); w != 0 || a.asked != 2 {
+		t.Errorf("wish %d, asked %d when the window has shrunk to 3", w, a.asked)
+	}
 }

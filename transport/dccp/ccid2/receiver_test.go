@@ -123,7 +123,6 @@ func TestOutOfOrderIsAcknowledgedAtOnce_RFC4340_11_3(t *testing.T) {
 func TestMarksAreAcknowledgedAtOnce_RFC4340_11_3(t *testing.T) {
 	s := newSink()
 	s.Feature(wire.FeatAckRatio, 10)
-	s.SetRTT(50 * time.Millisecond)
 	marked := func() bool {
 		s.come(ccid.Received{Type: wire.Data, Data: true, CE: true})
 		due := s.AckDue(s.now)
@@ -132,6 +131,14 @@ func TestMarksAreAcknowledgedAtOnce_RFC4340_11_3(t *testing.T) {
 	}
 	if !marked() {
 		t.Error("not due for a mark")
+	}
+	s.pass(199 * time.Millisecond) // no round trip known: 200 ms (RFC 4340, Section 3.4)
+	if marked() {
+		t.Error("due for a second mark within 200 ms")
+	}
+	s.SetRTT(50 * time.Millisecond)
+	if !marked() {
+		t.Error("not due for a mark when a round trip has passed")
 	}
 	s.pass(49 * time.Millisecond)
 	if marked() {

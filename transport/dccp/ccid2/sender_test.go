@@ -8,6 +8,18 @@ import (
 	"ipfixsuite/transport/dccp/wire"
 )
 
+// RFC 4341, Section 4: no connection without Ack Vectors from the receiver.
+func TestAckVectorsAreInsistedOn_RFC4341_4(t *testing.T) {
+	c := New()
+	if len(c.Needs) != 1 || c.ID != ccid.TCPLike {
+		t.Fatalf("%+v", c)
+	}
+	n := c.Needs[0]
+	if n.Feature != wire.FeatSendAckVector || !n.Remote || !n.Mandatory || string(n.Values) != "\x01" {
+		t.Errorf("%+v", n)
+	}
+}
+
 // RFC 3390; RFC 4341, Section 5.
 func TestInitialWindow_RFC3390(t *testing.T) {
 	for mps, want := range map[int]int{100: 4, 1095: 4, 1096: 3, 1460: 3, 2190: 3, 2191: 2, 9000: 2} {
