@@ -109,7 +109,7 @@ func (c *connections) begin(ctx context.Context, conn transport.DatagramConn, pe
 	}
 	c.wg.Go(func() { // ended by the connection, its session, or ctx
 		defer k.cancel()
-		if err := k.listener.Serve(ctx, opener{c, k}); err != nil {
+		if err := k.Serve(ctx, opener{c, k}); err != nil {
 			c.cfg.Log.Debug("connection ended", "remote", peer, "error", err)
 		}
 		c.over(k)
@@ -130,7 +130,7 @@ func (c *connections) settled(k *connection) {
 }
 
 func (c *connections) over(k *connection) {
-	stats := k.listener.Stats()
+	stats := k.Stats()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settled(k)
@@ -145,7 +145,7 @@ func (c *connections) Stats() transport.ListenerStats {
 	s := c.past
 	s.Dropped = maps.Clone(c.past.Dropped)
 	for k := range c.living {
-		one := k.listener.Stats()
+		one := k.Stats()
 		addStats(&s, &one)
 	}
 	s.HandshakesLimited += c.full
