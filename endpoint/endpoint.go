@@ -49,6 +49,8 @@ type Config struct {
 	// IdleTimeout and Log are filled in where it leaves them out, Connection
 	// IDs are always offered and granted.
 	DTLS dtls.Config
+	// Sockets are what listeners of SCTP over UDP share; nil: each has its own.
+	Sockets *Sockets
 	// Log takes what the operator should know; nil: nothing is logged.
 	Log *slog.Logger
 	// Lookup resolves a name; nil: the system's resolver.

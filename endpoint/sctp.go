@@ -158,7 +158,7 @@ func (cfg Config) sctpListen(e transport.Endpoint, addr netip.AddrPort) (transpo
 	c := o.config(cfg, e)
 	var a sctp.Acceptor
 	if overUDP(e) {
-		a, err = userspace.Listen(addr, userspace.Config{Config: c, Local: netip.AddrPortFrom(addr.Addr(), o.udp)})
+		a, err = cfg.Sockets.listen(netip.AddrPortFrom(addr.Addr(), o.udp), addr.Port(), userspace.Config{Config: c})
 	} else {
 		a, err = kernel.Listen(ends(addr.Port(), []netip.Addr{addr.Addr()}, o.more...), c)
 	}

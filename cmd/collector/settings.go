@@ -61,7 +61,10 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 		sinks: config.Values(c, "sink"), summary: c.String("summary"), every: c.Duration("stats-every"), watch: c.Duration("watch-files"),
 		flush: c.Duration("flush"), state: c.String("state"), allow: config.Values(c, "allow"),
 		sinkCfg: sinkConfig{stdout: c.App.Writer, sync: c.Bool("sync"), maxAge: config.OrNever(c.Duration("rotate-files")), log: log},
-		listen:  endpoint.Config{Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), ReceiveBuffer: c.Int("receive-buffer"), Log: log},
+		listen: endpoint.Config{
+			Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), ReceiveBuffer: c.Int("receive-buffer"),
+			Sockets: &endpoint.Sockets{}, Log: log,
+		},
 	}
 	if c.IsSet("template-lifetime") {
 		s.lifetime = config.OrNever(c.Duration("template-lifetime"))
