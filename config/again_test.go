@@ -9,11 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
+
+	"ipfixsuite/transport/credentials"
 )
 
 func againFlags() []cli.Flag {
@@ -132,4 +136,42 @@ func TestLogError(t *testing.T) {
 	if !strings.Contains(b.String(), `level=ERROR msg="it failed" error="one; two" hint="do this"`) {
 		t.Error(b.String())
 	}
+}
+
+// Signals, looks and renewed files are followed one after the other until the
+// context ends.
+func TestFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		hup := make(chan struct{}, 1)
+		var mu sync.Mutex
+		var did []string
+		note := func(what string, takes time.Duration) func() {
+			return func() {
+				if !mu.TryLock() {
+					t.Error("two at a time")
+					return
+				}
+				time.Sleep(takes)
+				did = append(did, what)
+				mu.Unlock()
+			}
+		}
+		ended := make(chan struct{})
+		go func() {
+			Follow(ctx, hup, Following{
+				Reload: note("reload", 90*time.Second), Look: note("look", time.Second), Every: time.Minute,
+				Credentials: new(credentials.Holder), Watch: 30 * time.Second, Renewed: note("renewed", 0),
+			}, slog.New(slog.DiscardHandler))
+			close(ended)
+		}()
+		hup <- struct{}{}
+		time.Sleep(5*time.Minute + 30*time.Second)
+		cancel()
+		<-ended
+		if diff := cmp.Diff([]string{"reload", "look", "look", "look", "look", "look"}, did); diff != "" {
+			t.Error(diff)
+		}
+		Follow(ctx, hup, Following{}, slog.New(slog.DiscardHandler)) // nothing to follow
+	})
 }

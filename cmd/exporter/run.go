@@ -97,9 +97,11 @@ func (s *program) pump(ctx context.Context, exp sender, src source.Source) error
 	go func() { finished <- src.Run(read, exp) }() // ends with the source or stopRead
 
 	var err error
+	defer s.silence()
 	select {
 	case err = <-finished:
 		err = s.sourceError(err)
+		s.silence()
 	case err = <-ended: // gave up: the source must not wait for room for ever
 		stopRead()
 		return errors.Join(s.exportError(err, exp), s.sourceError(<-finished))
@@ -114,6 +116,13 @@ func (s *program) pump(ctx context.Context, exp sender, src source.Source) error
 		err = s.shortfall(exp, src)
 	}
 	return err
+}
+
+// silence takes the progress off the terminal.
+func (s *program) silence() {
+	if s.status != nil {
+		s.status.Show("")
+	}
 }
 
 // exportError names the collector, and what to look at if it never answered.

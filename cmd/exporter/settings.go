@@ -132,10 +132,16 @@ type program struct {
 	fleet *fleet
 	log   *slog.Logger
 	level *slog.LevelVar
+	// status is the terminal that standard error is; nil: it is none.
+	status *config.Status
 }
 
 // programOf reads and judges everything but what is to be read and sent.
 func programOf(c *cli.Context) (*program, error) {
+	status := config.NewStatus(c.App.ErrWriter)
+	if status != nil {
+		c.App.ErrWriter = status
+	}
 	log, level, err := config.NewLog(c)
 	if err != nil {
 		return nil, err
@@ -144,7 +150,7 @@ func programOf(c *cli.Context) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &program{settings: *s, start: c, creds: new(credentials.Holder), log: log, level: level}
+	p := &program{settings: *s, start: c, creds: new(credentials.Holder), log: log, level: level, status: status}
 	if _, err := p.credentials(p.creds, c, log); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
+	"time"
 
 	"ipfixsuite/capture"
 	"ipfixsuite/config"
@@ -13,16 +15,31 @@ import (
 
 // open makes the source and sees that what it reads is there.
 func (s *program) open(stdin io.Reader) (source.Source, error) {
-	cfg := source.Config{Registry: s.elems, Metering: s.meter, ForceDomain: s.domain, Stdin: stdin, Log: s.log}
+	cfg := source.Config{Registry: s.elems, Metering: s.meter, ForceDomain: s.domain, Stdin: stdin, Log: s.log, Progress: s.progress()}
 	cfg.Live.Promiscuous = s.promisc
 	src, err := source.Parse(s.source, cfg)
 	if err != nil {
 		if e, ok := errors.AsType[*source.SpecError](err); ok {
-			return nil, config.Usage(e.Hint, "--source %q: %s", e.Spec, e.Reason)
+			return nil, config.Usage(e.Hint(), "--source %q: %s", e.Spec, e.Reason)
 		}
 		return nil, &config.UsageError{Err: err}
 	}
 	return src, s.sourceError(src.Check())
+}
+
+// progress tells a person at a terminal how far a long work has come.
+func (s *program) progress() func(source.Stats) {
+	if s.status == nil || strings.HasPrefix(s.source, "iface:") { // that has no end
+		return nil
+	}
+	began := time.Now()
+	return func(st source.Stats) {
+		packets := ""
+		if st.Packets > 0 {
+			packets = fmt.Sprintf("%d packets, ", st.Packets)
+		}
+		s.status.Show(fmt.Sprintf("%s%d records read in %v from %s", packets, st.Records, time.Since(began).Round(time.Second), s.source))
+	}
 }
 
 // sourceError words what a source could not do, with the way out.

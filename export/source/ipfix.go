@@ -36,6 +36,7 @@ func (s *ipfixFile) Check() error {
 	}
 	defer func() { _ = r.Close() }()
 	if _, err = r.Next(); errors.Is(err, io.EOF) {
+		s.empty(s.name)
 		return nil
 	}
 	if fe, ok := errors.AsType[*ipfixfile.FormatError](err); ok {
@@ -46,9 +47,9 @@ func (s *ipfixFile) Check() error {
 
 // Run exports the file. What is garbled is counted and passed over.
 func (s *ipfixFile) Run(ctx context.Context, out Exporter) error {
-	r, err := ipfixfile.Open(s.name)
+	r, err := s.open(ctx)
 	if err != nil {
-		return hint(err)
+		return over(ctx, err)
 	}
 	defer func() { _ = r.Close() }()
 	f := fileReader{s: s, out: out, domains: make(map[uint32]map[uint16]*mapped)}
@@ -77,6 +78,34 @@ func (s *ipfixFile) Run(ctx context.Context, out Exporter) error {
 	s.count(func(st *Stats) { st.Passes++; st.Records += f.records })
 	return nil
 }
+
+func (s *ipfixFile) open(ctx context.Context) (*messages, error) {
+	if !namedPipe(s.name) {
+		r, err := ipfixfile.Open(s.name)
+		if err != nil {
+			return nil, err
+		}
+		return &messages{r, r.Close}, nil
+	}
+	f, err := openPipe(ctx, s.name)
+	if err != nil {
+		return nil, err
+	}
+	in, err := ipfixfile.Unpack(f)
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return &messages{ipfixfile.NewReader(in), f.Close}, nil
+}
+
+// messages are those of a file or pipe.
+type messages struct {
+	*ipfixfile.Reader
+	end func() error
+}
+
+func (m *messages) Close() error { return m.end() }
 
 // fileReader maps the Templates of a file to those of the Exporter.
 type fileReader struct {

@@ -30,7 +30,13 @@ func (s *jsonLines) Check() error {
 	if s.name == "-" {
 		return nil
 	}
-	return readable(s.name)
+	if err := readable(s.name); err != nil {
+		return err
+	}
+	if st, err := os.Stat(s.name); err == nil && st.Mode().IsRegular() && st.Size() == 0 {
+		s.empty(s.name)
+	}
+	return nil
 }
 
 func (s *jsonLines) Run(ctx context.Context, out Exporter) error {
@@ -41,15 +47,11 @@ func (s *jsonLines) Run(ctx context.Context, out Exporter) error {
 		}
 		in = newPipe(ctx.Done(), s.cfg.Stdin)
 	} else {
-		f, err := os.Open(s.name)
+		f, err := s.open(ctx)
 		if err != nil {
-			return hint(err)
+			return over(ctx, err)
 		}
 		defer func() { _ = f.Close() }()
-		// A pipe may stay silent; a regular file knows no deadline and
-		// needs none.
-		stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
-		defer stop()
 		in = f
 	}
 	p := record.Parser{
@@ -87,6 +89,17 @@ func (s *jsonLines) Run(ctx context.Context, out Exporter) error {
 	return nil
 }
 
+func (s *jsonLines) open(ctx context.Context) (io.ReadCloser, error) {
+	if namedPipe(s.name) {
+		return openPipe(ctx, s.name)
+	}
+	f, err := os.Open(s.name)
+	if err != nil {
+		return nil, err
+	}
+	return cancellable(ctx, f), nil
+}
+
 // line exports one record. Its error is that of the Exporter.
 func (s *jsonLines) line(ctx context.Context, out Exporter, p *record.Parser, text []byte, n int) error {
 	s.count(func(st *Stats) { st.Octets += uint64(len(text)) + 1 })
@@ -121,63 +134,4 @@ func discardLine(r *bufio.Reader) error {
 			return err
 		}
 	}
-}
-
-// A pipe reads what may block for ever, such as the standard input, until
-// done. Its goroutine is then left waiting in the read: nothing can end that
-// but the process, or the one who writes.
-type pipe struct {
-	done   <-chan struct{}
-	chunks chan chunk
-	free   chan []byte
-	cur    chunk
-	rest   []byte
-}
-
-type chunk struct {
-	data []byte
-	err  error
-}
-
-func newPipe(done <-chan struct{}, in io.Reader) *pipe {
-	p := &pipe{done: done, chunks: make(chan chunk), free: make(chan []byte, 2)}
-	p.free <- make([]byte, 64<<10)
-	p.free <- make([]byte, 64<<10)
-	go p.fill(in)
-	return p
-}
-
-func (p *pipe) fill(in io.Reader) {
-	for {
-		buf := <-p.free
-		n, err := in.Read(buf[:cap(buf)])
-		select {
-		case p.chunks <- chunk{buf[:n], err}:
-		case <-p.done:
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (p *pipe) Read(b []byte) (int, error) {
-	for len(p.rest) == 0 {
-		if p.cur.err != nil {
-			return 0, p.cur.err
-		}
-		if p.cur.data != nil {
-			p.free <- p.cur.data
-		}
-		select {
-		case p.cur = <-p.chunks:
-			p.rest = p.cur.data
-		case <-p.done:
-			return 0, context.Canceled
-		}
-	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
 }

@@ -52,17 +52,28 @@ func (s *pcap) Check() error {
 	if err != nil {
 		return err
 	}
+	if _, err := f.Next(); errors.Is(err, io.EOF) {
+		s.empty(s.name)
+	}
 	return f.Close()
 }
 
-func (s *pcap) open() (capture.Source, func() error, error) {
+func (s *pcap) open(ctx context.Context) (capture.Source, func() error, error) {
 	if s.name == "-" && s.cfg.Stdin != nil {
-		r, err := capture.NewReader(s.cfg.Stdin)
+		r, err := capture.NewReader(newPipe(ctx.Done(), s.cfg.Stdin))
 		return r, func() error { return nil }, err
+	}
+	if namedPipe(s.name) {
+		f, err := openPipe(ctx, s.name)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := capture.NewReader(f)
+		return r, f.Close, err
 	}
 	f, err := capture.OpenFile(s.name)
 	if err != nil {
-		return nil, nil, hint(err)
+		return nil, nil, err
 	}
 	return f, f.Close, nil
 }
@@ -98,7 +109,7 @@ func (s *pcap) Run(ctx context.Context, out Exporter) error {
 // pass meters the file once, with its times shifted by shift nanoseconds. It
 // returns the shift of the pass after it.
 func (s *pcap) pass(ctx context.Context, m *meter, pc *pacer, shift int64) (int64, error) {
-	src, closeFile, err := s.open()
+	src, closeFile, err := s.open(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"ipfixsuite/capture"
@@ -79,12 +80,13 @@ type Stats struct {
 type SpecError struct {
 	Spec   string
 	Reason string
-	Hint   string
+	hint   string
 }
 
-func (e *SpecError) Error() string {
-	return fmt.Sprintf("source %q: %s; %s", e.Spec, e.Reason, e.Hint)
-}
+func (e *SpecError) Error() string { return fmt.Sprintf("source %q: %s", e.Spec, e.Reason) }
+
+// Hint tells how to put it right.
+func (e *SpecError) Hint() string { return e.hint }
 
 // Kinds are the forms of a source's specification.
 const Kinds = "pcap:FILE[?loop=N&pace=max|real|PACKETS_PER_S], iface:NAME, ipfix:FILE, json:FILE or json:-"
@@ -238,6 +240,11 @@ func (b *base) sampled(n uint64, what string, err error) {
 	}
 }
 
+// empty tells of a file that can be read and has nothing to export.
+func (b *base) empty(name string) {
+	b.cfg.Log.Warn("there is nothing in the file: no record will be sent", "file", name)
+}
+
 // over turns the errors of an orderly end into none.
 func over(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, export.ErrClosed) {
@@ -253,30 +260,12 @@ func readable(name string) error {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return hint(err)
+		return err
 	}
 	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err == nil && st.IsDir() {
-		return fmt.Errorf("%s: is a directory; name a file", name)
-	}
-	return err
-}
-
-// namedPipe: such a file is opened once; its writer would lose what it wrote
-// to a first reader.
-func namedPipe(name string) bool {
-	st, err := os.Stat(name)
-	return err == nil && st.Mode()&os.ModeNamedPipe != 0
-}
-
-// hint adds to an error of the file system what may help.
-func hint(err error) error {
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%w; check the path, it is relative to the working directory", err)
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w; the file must be readable for this user", err)
+		return &os.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,6 +43,23 @@ func TestParse_Refuses(t *testing.T) {
 		_, err := Parse(tc.spec, Config{})
 		if _, ok := errors.AsType[*SpecError](err); !ok || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want one line with %q", tc.spec, err, tc.want)
+		} else if e, _ := errors.AsType[*SpecError](err); e.Hint() == "" || strings.Contains(err.Error(), e.Hint()) {
+			t.Errorf("%q: hint %q", err, e.Hint())
+		}
+	}
+}
+
+// A file without anything in it is no fault, but is told of.
+func TestCheck_empty(t *testing.T) {
+	for kind, content := range map[string][]byte{"ipfix": nil, "json": nil, "pcap": udpCapture(0)} {
+		name := filepath.Join(t.TempDir(), "empty")
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		s := parse(t, kind+":"+name, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err := s.Check(); err != nil || !strings.Contains(log.String(), "level=WARN msg=\"there is nothing in the file") {
+			t.Errorf("%s: %v, %s", kind, err, log.String())
 		}
 	}
 }
