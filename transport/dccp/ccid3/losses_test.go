@@ -193,6 +193,7 @@ func TestLatePacketTakesItsEventBack_RFC5348_5_1(t *testing.T) {
 	l.come(20)
 	l.lose(1) // 37
 	l.come(5)
+	l.arrived(false, 0) // no data
 	if l.returned(16) || l.returned(30) || l.returned(38) {
 		t.Error("taken back by a packet that had not begun the event")
 	}
@@ -206,8 +207,8 @@ func TestLatePacketTakesItsEventBack_RFC5348_5_1(t *testing.T) {
 		t.Error("taken back twice")
 	}
 	// The next loss is of a new event all the same.
-	l.lose(1) // 43
-	if !slices.Equal(l.events, []int64{16, 37, 43}) {
+	l.lose(1) // 44
+	if !slices.Equal(l.events, []int64{16, 37, 44}) {
 		t.Errorf("events at %v", l.events)
 	}
 	// One of two lost packets is back: the other began the event anyhow.
@@ -251,6 +252,11 @@ func TestLengthsAtTheirLimit(t *testing.T) {
 	l.come(3)
 	r := l.report(l.end)
 	if r.iv[0] != (interval{lossless: 3, loss: maxLoss, data: maxLoss + 3}) {
+		t.Errorf("%+v", r.iv[0])
+	}
+	l.end = l.end.Add(maxLength)
+	r = l.report(l.end)
+	if r.iv[0] != (interval{lossless: 0xffffff, loss: maxLoss, data: 0xffffff}) {
 		t.Errorf("%+v", r.iv[0])
 	}
 	var again report

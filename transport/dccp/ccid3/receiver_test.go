@@ -364,6 +364,19 @@ func TestRoundTripFromWindowCounters_RFC4342_8_1(t *testing.T) {
 	if c.rtt() != 70*ms {
 		t.Errorf("%v from a sender of which three packets in four are lost", c.rtt())
 	}
+	// After a silence the counters of before it are none to measure from.
+	c = rttClock{}
+	at, v := time.Duration(0), uint8(0)
+	for n := range 40 {
+		tick(&c, at, n, v)
+		at, v = at+25, v+1
+		if n == 20 {
+			at, v = at+10000, v+4
+		}
+	}
+	if c.own != 100*ms {
+		t.Errorf("%v after a silence, want 100ms", c.own)
+	}
 	if c = (rttClock{}); c.rtt() != 200*ms {
 		t.Errorf("%v from nothing (RFC 4340, Section 3.4)", c.rtt())
 	}
@@ -395,6 +408,13 @@ func TestFeedbackTimer_RFC4342_10_3(t *testing.T) {
 	s.AckSent(s.now, 2, true)
 	if !s.AckDue(s.now) {
 		t.Error("forgotten though a data packet had no room for it")
+	}
+	// Options that were made and not sent are forgotten with the next.
+	s.AppendOptions(s.now, nil, 200)
+	s.AppendOptions(s.now, nil, 20)
+	s.AckSent(s.now, 2, true)
+	if !s.AckDue(s.now) {
+		t.Error("forgotten though it never went")
 	}
 	s.AppendOptions(s.now, nil, 20)
 	s.AckSent(s.now, 3, false)

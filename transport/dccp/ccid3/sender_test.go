@@ -163,6 +163,9 @@ func settled(t *testing.T) *rig {
 		r.round(100*ms, 110000, 100)
 	}
 	r.is("settled", 112332.234)
+	if n := r.Stats().Reductions; n != 1 {
+		t.Errorf("%d loss events, want 1", n)
+	}
 	return r
 }
 
