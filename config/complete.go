@@ -7,12 +7,19 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// schemes are those of endpoints.
+var schemes = []string{
+	"dtls+udp://", "tls+tcp://", "dtls+sctp://", "dtls+sctp+udp://",
+	"udp://", "tcp://", "sctp://", "sctp+udp://",
+}
+
 // choices are the values, or beginnings of values, that a flag can have.
 var choices = map[string][]string{
 	"source":     {"pcap:", "iface:", "ipfix:", "json:", "json:-"},
 	"sink":       {"json:-", "json:", "ipfix:"},
-	"to":         {"dtls+udp://", "udp://"},
-	"listen":     {"dtls+udp://", "udp://"},
+	"to":         schemes,
+	"listen":     schemes,
+	"mode":       {"failover", "all", "hash"},
 	"log-level":  {"debug", "info", "warn", "error"},
 	"log-format": {"text", "json"},
 }
