@@ -22,6 +22,7 @@ var may = map[string][]string{
 	"transport/dtls/record":    {},
 	"transport/dtls":           {"transport", "transport/credentials", "transport/dtls/record", "heartbeat"},
 	"transport/udp":            {"transport"},
+	"transport/tlsmux":         {"transport", "transport/tcp", "transport/tlsmux/core", "transport/tlsmux/wire"},
 	"transport/tlsmux/wire":    {},
 	"transport/tlsmux/core":    {"transport/tlsmux/wire"},
 	"transport/tcp":            {"transport", "transport/credentials"},

@@ -118,7 +118,6 @@ func (s *inbound) receive(c *Conn, r transport.Receiver) error {
 	for {
 		clock.set(s, c, f.Pending() > 0, used > 0)
 		n, err := c.Read(f.Room())
-		err = c.end(err)
 		messages, octets, bad := f.Took(n, r, time.Now())
 		used = octets
 		s.l.messages.Add(uint64(messages))

@@ -60,6 +60,16 @@ func (c *Conn) Unacknowledged() (octets int, ok bool) { return unacknowledged(c.
 // peer broke off, or somebody else ended it (RFC 8446, Section 6.1).
 var ErrTruncated = fmt.Errorf("connection ended without close_notify: %w", io.ErrUnexpectedEOF)
 
+// Read tells the end of a TLS stream that nobody authenticated by
+// ErrTruncated.
+func (c *Conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	return n, c.end(err)
+}
+
+// Close ends the connection without a word; CloseWrite says it before.
+func (c *Conn) Close() error { return c.tcp.Close() }
+
 // end tells the orderly end of a stream from one that was cut off; crypto/tls
 // lets both pass for EOF.
 func (c *Conn) end(err error) error {

@@ -63,7 +63,7 @@ func (s *session) read() {
 		n, err := s.conn.Read(buf)
 		s.stray.Add(uint64(n))
 		if err != nil {
-			s.end(s.reason(s.conn.end(err)))
+			s.end(s.reason(err))
 			return
 		}
 	}

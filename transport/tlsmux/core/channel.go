@@ -9,10 +9,11 @@ import (
 type state uint8
 
 const (
-	asking  state = iota // our request is under way
-	asked                // the peer's is not answered
-	open                 //
-	closing              // we asked to close
+	asking state = iota // our request is under way
+	asked               // the peer's is not answered
+	open
+	finishing // we shall ask to close when all is sent
+	closing   // we asked to close
 	gone
 )
 
@@ -84,9 +85,14 @@ func (ch *Channel) Write(b []byte) int {
 	return n
 }
 
+func (ch *Channel) sends() bool { return ch.state == open || ch.state == finishing }
+
+// Want asks for an Event of Room when something was sent.
+func (ch *Channel) Want() { ch.wanted = true }
+
 // queue gives the channel its turn if it has something to send and may.
 func (ch *Channel) queue() {
-	if !ch.queued && ch.state == open && ch.begin < len(ch.out) && ch.window > 0 {
+	if !ch.queued && ch.sends() && ch.begin < len(ch.out) && ch.window > 0 {
 		ch.queued = true
 		ch.conn.ready = append(ch.conn.ready, ch)
 	}
@@ -113,12 +119,22 @@ func (ch *Channel) SetMaxPacket(n uint32) {
 	ch.maxIn = max(ch.maxIn, n)
 }
 
+// Finish closes the channel once everything written has been sent. What comes
+// until then is ignored.
+func (ch *Channel) Finish() {
+	if ch.state == open && ch.begin < len(ch.out) {
+		ch.state = finishing
+		return
+	}
+	ch.Close()
+}
+
 // Close ends the channel: what was not sent is discarded, what comes is
 // ignored (Section 2.1.2). An Event tells when the peer has confirmed. A
 // request that is not answered yet is closed once it is granted.
 func (ch *Channel) Close() {
 	switch ch.state {
-	case open:
+	case open, finishing:
 		ch.shut()
 		ch.conn.send(wire.Packet{Type: wire.CloseRequest, ID: ch.id})
 	case asked:

@@ -39,7 +39,7 @@ func (c *Conn) Receive(b []byte) (n int, err error) {
 			// No maximum of ours is so large.
 			c.skip = long.Length
 			n += wire.DataHeaderLen
-			if ch := c.find(long.ID); ch != nil && ch.state == open {
+			if ch := c.find(long.ID); ch != nil && ch.sends() {
 				ch.fail(long.Error())
 			}
 			continue
@@ -82,7 +82,7 @@ func (c *Conn) take(p *wire.Packet) {
 			ch.grow(p.Window)
 		}
 	case wire.NewMaxPacket:
-		if ch := c.find(p.ID); ch != nil && ch.state == open {
+		if ch := c.find(p.ID); ch != nil && ch.sends() {
 			if ch.maxOut = p.MaxPacket; p.MaxPacket == 0 {
 				ch.fail("a maximum of 0 octets")
 			}
@@ -92,7 +92,7 @@ func (c *Conn) take(p *wire.Packet) {
 			// The confirmation goes at once, pending writes are discarded
 			// (Section 2.1.2, MUST).
 			c.send(wire.Packet{Type: wire.CloseConfirmation, ID: p.ID})
-			if ch.state == open {
+			if ch.sends() {
 				ch.remove()
 				c.events = append(c.events, Event{Kind: Closed, Channel: ch})
 			}
@@ -219,7 +219,7 @@ func (ch *Channel) data(b []byte) {
 
 // grow takes an Acknowledgment.
 func (ch *Channel) grow(n uint32) {
-	if ch.state != open {
+	if !ch.sends() {
 		return
 	}
 	if n > math.MaxUint32-ch.window {

@@ -19,11 +19,14 @@ func (c *Conn) Output(b []byte, limit int) []byte {
 		copy(c.ready, c.ready[1:])
 		c.ready = c.ready[:len(c.ready)-1]
 		ch.queued = false
-		if ch.state != open {
+		if !ch.sends() {
 			continue
 		}
 		b = ch.packet(b, limit)
 		ch.queue()
+		if ch.state == finishing && ch.begin == len(ch.out) {
+			ch.Close()
+		}
 	}
 	return b
 }

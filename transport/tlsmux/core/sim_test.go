@@ -135,7 +135,11 @@ func (e *end) act(to map[wire.ChannelID]*flow) (busy bool, err error) {
 			s.out -= n
 		case s.out == 0 && s.close && ch.state == open && (e.rng.IntN(50) == 0 || ch.Acknowledged() == ch.Written()):
 			busy = true
-			ch.Close()
+			if e.rng.IntN(2) == 0 {
+				ch.Finish()
+			} else {
+				ch.Close()
+			}
 			s.closed = true
 		}
 		if s.unfreed > 0 && e.rng.IntN(3) == 0 {
@@ -147,7 +151,7 @@ func (e *end) act(to map[wire.ChannelID]*flow) (busy bool, err error) {
 		if s.unfreed > 0 {
 			busy = true
 		}
-		if ch.state == gone || ch.state == closing {
+		if ch.state != open {
 			s.unfreed = 0
 		}
 	}

@@ -1,0 +1,273 @@
+package tlsmux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ipfixsuite/transport"
+	"ipfixsuite/transport/tcp"
+	"ipfixsuite/transport/tlsmux/core"
+	"ipfixsuite/transport/tlsmux/wire"
+)
+
+const (
+	// streams is how many channels a session offers.
+	streams = 256
+	// window is what is granted for a collector's use of a channel: nothing
+	// comes back on it.
+	window     = 1 << 16
+	sendBuffer = 1 << 20
+	// patience is how long Send waits for room.
+	patience = 100 * time.Millisecond
+	// maxMessage is what the length in a message's header can say.
+	maxMessage = 65535
+	// probePort asks for a sign of life: nothing listens there (spec.md, D14).
+	probePort = 0
+)
+
+// Dialer opens sessions with a channel for each stream. A collector without
+// MTA-TLS gets plain TLS.
+type Dialer struct {
+	// TCP dials, with Credentials; its NextProtos are filled in.
+	TCP *tcp.Dialer
+
+	once sync.Once
+}
+
+// Forget makes the next session begin with a full handshake.
+func (d *Dialer) Forget() { d.TCP.Forget() }
+
+// Dial implements transport.Dialer.
+func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
+	d.once.Do(func() { d.TCP.Config.NextProtos = []string{Protocol} })
+	c, err := d.TCP.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.Protocol != Protocol {
+		return d.TCP.Session(ctx, c)
+	}
+	s := &session{
+		peer: c.Peer, dialer: d, conn: c, done: make(chan struct{}),
+		mux: Client(c, Config{Core: core.Config{Window: window, SendBuffer: sendBuffer}, Takes: func(wire.Address, wire.Address) error {
+			return errors.New("an exporter takes no channels")
+		}}),
+	}
+	// The first channel shows that the collector serves us; a TLS 1.3 peer's
+	// refusal of our certificate comes here as well.
+	if s.channels[0], err = s.mux.Open(ctx, Address(c.Peer.Local), Address(c.Peer.Remote)); err != nil {
+		return nil, errors.Join(fmt.Errorf("mta-tls with %v: %w", c.Peer.Remote, err), s.mux.Close())
+	}
+	s.wg.Go(s.watch) // ended by the Mux's end
+	return s, nil
+}
+
+// session is an exporter's end.
+type session struct {
+	peer   transport.Peer
+	dialer *Dialer
+	conn   *tcp.Conn
+	mux    *Mux
+
+	mu       sync.Mutex // of channels, and of Send
+	channels [streams]*Channel
+
+	messages, octets, probes, answers atomic.Uint64
+
+	ending  sync.Once
+	closing atomic.Bool // by Close
+	wg      sync.WaitGroup
+	done    chan struct{}
+	err     error // read after done
+}
+
+// watch sees the session's end: a channel that the collector closed ends it,
+// as what is to go there can go nowhere.
+func (s *session) watch() {
+	<-s.mux.Done()
+	if s.mux.Tainted() {
+		s.dialer.Forget() // Section 3: it must not be resumed
+	}
+	s.end(s.mux.Err())
+}
+
+func (s *session) end(err error) {
+	s.ending.Do(func() {
+		if s.closing.Load() && errors.Is(err, transport.ErrPeerClosed) {
+			err = nil // it answers our own end
+		}
+		s.err = err
+		close(s.done)
+		s.wg.Go(func() { _ = s.mux.Close() }) // ends with the Mux's goroutines
+	})
+}
+
+// channel is that of a stream, opened when it is used first.
+func (s *session) channel(stream uint16) (*Channel, error) {
+	i := int(stream) % streams
+	if s.channels[i] == nil {
+		ch, err := s.mux.open(Address(s.peer.Local), Address(s.peer.Remote))
+		if err != nil {
+			return nil, err
+		}
+		s.channels[i] = ch
+	}
+	return s.channels[i], nil
+}
+
+// Send implements transport.Session. A stream's channel that has no room keeps
+// what comes after its message waiting; others went before.
+func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var timer <-chan time.Time
+	for n < len(batch) {
+		o := &batch[n]
+		if len(o.Data) > maxMessage {
+			return n, transport.ErrTooLarge
+		}
+		ch, err := s.channel(o.Stream)
+		if err != nil {
+			return n, s.failed(err)
+		}
+		ok, change, err := ch.putWhole(o.Data)
+		if err != nil {
+			return n, s.failed(err)
+		}
+		if ok {
+			n++
+			s.messages.Add(1)
+			s.octets.Add(uint64(len(o.Data)))
+			continue
+		}
+		if timer == nil {
+			timer = time.After(patience)
+		}
+		select {
+		case <-change:
+		case <-timer:
+			return n, transport.ErrBusy
+		case <-ctx.Done():
+			return n, ctx.Err()
+		}
+	}
+	return n, nil
+}
+
+// failed is the session's end because of one of its channels.
+func (s *session) failed(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = transport.ErrPeerClosed
+	}
+	s.end(err)
+	<-s.done
+	if s.err != nil {
+		return s.err
+	}
+	return transport.ErrClosed
+}
+
+// Probe implements transport.Session: it asks for a channel that nobody gives,
+// which shows that the collector's process answers, and waits until all that
+// was sent before is acknowledged: it is written then (spec.md, D11).
+func (s *session) Probe(ctx context.Context) error {
+	s.probes.Add(1)
+	type due struct {
+		ch *Channel
+		at uint64
+	}
+	var dues []due
+	s.mu.Lock()
+	for _, ch := range s.channels {
+		if ch != nil {
+			dues = append(dues, due{ch, ch.written()})
+		}
+	}
+	s.mu.Unlock()
+	to := Address(s.peer.Remote)
+	to.Port = probePort
+	ch, err := s.mux.Open(ctx, Address(s.peer.Local), to)
+	if err == nil {
+		_ = ch.Close() // a peer that gives it is alive as well
+	} else if _, refused := errors.AsType[*RefusedError](err); !refused {
+		return err
+	}
+	for _, d := range dues {
+		for {
+			ok, change, err := d.ch.settled(d.at)
+			if ok {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			select {
+			case <-change:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	s.answers.Add(1)
+	return nil
+}
+
+// MaxMessage implements transport.Session.
+func (s *session) MaxMessage() int { return maxMessage }
+
+// Properties implements transport.Session.
+func (s *session) Properties() transport.Properties { return properties }
+
+var properties = transport.Properties{
+	Secure: true, Reliable: true, Ordered: true, Stream: true, Streams: streams, Confirms: transport.ConfirmProcess,
+}
+
+// Peer implements transport.Session.
+func (s *session) Peer() transport.Peer { return s.peer }
+
+// Done implements transport.Session.
+func (s *session) Done() <-chan struct{} { return s.done }
+
+// Err implements transport.Session.
+func (s *session) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+// Close implements transport.Session: it waits until everything is
+// acknowledged, no longer than ctx, closes the channels and ends TLS.
+func (s *session) Close(ctx context.Context) error {
+	select {
+	case <-s.done:
+	default:
+		s.closing.Store(true)
+		_ = s.Probe(ctx) // what is not acknowledged then is lost with the session
+		s.mu.Lock()
+		for _, ch := range s.channels {
+			if ch != nil {
+				_ = ch.Close()
+			}
+		}
+		s.mu.Unlock()
+		s.mux.farewell(ctx, s.conn)
+	}
+	s.end(nil)
+	s.wg.Wait()
+	return nil
+}
+
+// Stats implements transport.Session.
+func (s *session) Stats() transport.SessionStats {
+	return transport.SessionStats{
+		MessagesSent: s.messages.Load(), BytesSent: s.octets.Load(), ProbesSent: s.probes.Load(), ProbesAnswered: s.answers.Load(),
+	}
+}

@@ -1,0 +1,406 @@
+package tlsmux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/nettest"
+
+	"ipfixsuite/transport/tlsmux/core"
+	"ipfixsuite/transport/tlsmux/wire"
+)
+
+// muxes makes the two ends of a session over TCP.
+func muxes(t testing.TB, client, server Config) (*Mux, *Mux) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	accepted := make(chan net.Conn, 1)
+	go func() { // ended by ln.Close
+		if c, err := ln.Accept(); err == nil {
+			accepted <- c
+		}
+	}()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := Client(c, client), Server(<-accepted, server)
+	t.Cleanup(func() {
+		a.Close()
+		b.Close()
+	})
+	return a, b
+}
+
+var here, there = wire.Address{Host: []byte("a.example"), Port: 1}, wire.Address{Host: []byte("b.example"), Port: 2}
+
+func channels(t testing.TB, a, b *Mux) (*Channel, *Channel) {
+	t.Helper()
+	x, err := a.Open(t.Context(), here, there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := b.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x, y
+}
+
+// A channel is a net.Conn as the Go project's own tests understand it.
+func TestChannelIsANetConn(t *testing.T) {
+	nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
+		a, b := muxes(t, Config{}, Config{})
+		x, y := channels(t, a, b)
+		return x, y, func() {
+			a.Close()
+			b.Close()
+		}, nil
+	})
+}
+
+func TestManyChannels(t *testing.T) {
+	cfg := Config{Core: core.Config{Window: 5000, MaxPacket: 700}}
+	a, b := muxes(t, cfg, cfg)
+	const n, size = 40, 50_000
+	var wg sync.WaitGroup
+	for i := range n {
+		from, to := a, b
+		if i%2 == 1 {
+			from, to = b, a
+		}
+		want := make([]byte, size)
+		rng := rand.New(rand.NewPCG(uint64(i), 1))
+		for j := range want {
+			want[j] = byte(rng.Uint32())
+		}
+		x, y := channels(t, from, to)
+		if x.RemoteAddr().String() != "b.example:2" || y.RemoteAddr().String() != "a.example:1" || y.LocalAddr().String() != "b.example:2" {
+			t.Errorf("addresses %v, %v", x.RemoteAddr(), y.RemoteAddr())
+		}
+		wg.Go(func() {
+			if _, err := x.Write(want); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			got := make([]byte, size)
+			if _, err := io.ReadFull(y, got); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("channel %d: other octets arrived: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestOpen_Refused(t *testing.T) {
+	a, b := muxes(t, Config{}, Config{Takes: func(_, to wire.Address) error {
+		if to.Port == 2 {
+			return errors.New("not\nhere")
+		}
+		return nil
+	}})
+	_, err := a.Open(t.Context(), here, there)
+	if e, ok := errors.AsType[*RefusedError](err); !ok || e.Reason != `not\nhere` {
+		t.Errorf("got %v", err)
+	}
+	if _, err := a.Open(t.Context(), there, here); err != nil {
+		t.Error(err)
+	}
+	if a.Tainted() || b.Tainted() {
+		t.Error("a refusal is no fault")
+	}
+	// Nobody accepts: the backlog is bounded.
+	full := false
+	for range maxBacklog + 1 {
+		if _, err := a.Open(t.Context(), there, here); err != nil {
+			full = true
+		}
+	}
+	if !full {
+		t.Error("channels without end")
+	}
+}
+
+func TestClose(t *testing.T) {
+	a, b := muxes(t, Config{}, Config{})
+	x, y := channels(t, a, b)
+	if _, err := y.Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(x, got); err != nil {
+		t.Fatal(err)
+	}
+	y.Close()
+	// What arrived before can still be read.
+	if rest, err := io.ReadAll(x); err != nil || string(rest) != " words" {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if _, err := x.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write: %v", err)
+	}
+	// The others go on; the session's end ends them.
+	x, y = channels(t, a, b)
+	b.Close()
+	if _, err := x.Read(got); err == nil {
+		t.Error("read after the session's end")
+	}
+	if _, err := y.Read(got); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Read: %v", err)
+	}
+	if _, err := a.Open(t.Context(), here, there); err == nil {
+		t.Error("opened after the session's end")
+	}
+}
+
+// speaker is a second speaker of the draft, written from its text (and from
+// spec.md where that leaves a choice) without any of the packages' code.
+type speaker struct {
+	t *testing.T
+	c net.Conn
+}
+
+func (s speaker) send(b ...[]byte) {
+	s.t.Helper()
+	if _, err := s.c.Write(bytes.Join(b, nil)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s speaker) expect(want ...byte) {
+	s.t.Helper()
+	got := make([]byte, len(want))
+	_ = s.c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := io.ReadFull(s.c, got); err != nil || !bytes.Equal(got, want) {
+		s.t.Fatalf("got % x (%v), want % x", got[:n], err, want)
+	}
+}
+
+func u16(n int) []byte { return []byte{byte(n >> 8), byte(n)} }
+func u32(n int) []byte { return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
+
+// establish is a ChannelEstablishmentRequest.
+func establish(half, window, most int, src string, sport int, dst string, dport int) []byte {
+	body := bytes.Join([][]byte{u16(half), u32(window), u32(most), u16(len(src)), []byte(src), u16(sport), u16(len(dst)), []byte(dst), u16(dport)}, nil)
+	return append(append([]byte{1}, u16(len(body)+3)...), body...)
+}
+
+func plaintext(id []byte, data string) []byte {
+	return bytes.Join([][]byte{{6}, u32(len(data)), id, []byte(data)}, nil)
+}
+
+func newSpeaker(t *testing.T, cfg Config) (speaker, *Mux) {
+	t.Helper()
+	c, d := net.Pipe()
+	m := Server(d, cfg)
+	t.Cleanup(func() {
+		c.Close()
+		m.Close()
+	})
+	return speaker{t, c}, m
+}
+
+func TestSecondSpeaker(t *testing.T) {
+	s, m := newSpeaker(t, Config{Core: core.Config{Window: 100, MaxPacket: 60}})
+	// It asks, is granted a channel, and both write.
+	s.send(establish(5, 10, 4, "192.0.2.1", 999, "collector", 4740))
+	s.expect(2, 0, 15, 0, 5, 0x80, 1, 0, 0, 0, 100, 0, 0, 0, 60)
+	ch, err := m.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ch.RemoteAddr().String() != "192.0.2.1:999" || ch.LocalAddr().String() != "collector:4740" {
+		t.Errorf("channel from %v to %v", ch.RemoteAddr(), ch.LocalAddr())
+	}
+	id := []byte{0, 5, 0x80, 1}
+	if _, err := ch.Write([]byte("abcdefghijklmno")); err != nil {
+		t.Fatal(err)
+	}
+	// At most 4 octets a packet, and 10 in all before more is granted.
+	s.expect(plaintext(id, "abcd")...)
+	s.expect(plaintext(id, "efgh")...)
+	s.expect(plaintext(id, "ij")...)
+	s.send([]byte{8, 0, 11}, id, u32(3))
+	s.expect(plaintext(id, "klm")...)
+	// A new maximum holds from then on.
+	s.send([]byte{7, 0, 11}, id, u32(1))
+	s.send([]byte{8, 0, 11}, id, u32(9))
+	s.expect(plaintext(id, "n")...)
+	s.expect(plaintext(id, "o")...)
+	// Its data, in packets cut and joined at will; ours is freed as it is read.
+	in := append(plaintext(id, "hello "), plaintext(id, "world")...)
+	s.send(in[:3])
+	s.send(in[3:20])
+	s.send(in[20:])
+	got := make([]byte, 11)
+	if _, err := io.ReadFull(ch, got[:6]); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(append([]byte{8, 0, 11}, append(id, u32(6)...)...)...)
+	if _, err := io.ReadFull(ch, got[6:]); err != nil || string(got) != "hello world" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	s.expect(append([]byte{8, 0, 11}, append(id, u32(5)...)...)...)
+	// A second channel on the same session; the first is closed by us, which
+	// it confirms.
+	s.send(establish(6, 10, 4, "x", 1, "y", 2))
+	s.expect(2, 0, 15, 0, 6, 0x80, 2, 0, 0, 0, 100, 0, 0, 0, 60)
+	ch.Close()
+	s.expect(append([]byte{4, 0, 7}, id...)...)
+	s.send(plaintext(id, "late"), append([]byte{5, 0, 7}, id...))
+	// It closes the second: confirmed at once.
+	s.send([]byte{4, 0, 7, 0, 6, 0x80, 2})
+	s.expect(5, 0, 7, 0, 6, 0x80, 2)
+	// We ask; it refuses with a word.
+	opened := make(chan error, 1)
+	go func() {
+		_, err := m.Open(t.Context(), here, there)
+		opened <- err
+	}()
+	want := establish(0x8001, 100, 60, "a.example", 1, "b.example", 2)
+	s.expect(want...)
+	s.send([]byte{3, 0, 10, 0x80, 1, 0, 3}, []byte("bye"))
+	if err := <-opened; err == nil || err.Error() != "channel refused: bye" {
+		t.Errorf("Open: %v", err)
+	}
+	// A type that nobody knows is skipped.
+	s.send([]byte{77, 0, 5, 1, 2}, establish(7, 10, 4, "x", 1, "y", 2))
+	s.expect(2, 0, 15, 0, 7, 0x80, 3, 0, 0, 0, 100, 0, 0, 0, 60)
+	if st := m.Stats(); st.Unknown != 1 || st.Violations != 0 || m.Tainted() {
+		t.Errorf("stats %+v, tainted %v", st, m.Tainted())
+	}
+}
+
+// Section 3: a fault of a channel ends the channel, not the session.
+func TestSecondSpeaker_Faults(t *testing.T) {
+	id := []byte{0, 5, 0x80, 1}
+	for _, row := range []struct {
+		name string
+		bad  []byte
+	}{
+		{"packet above the maximum", plaintext(id, string(make([]byte, 61)))},
+		{"window overrun", bytes.Repeat(plaintext(id, string(make([]byte, 60))), 2)},
+		{"packet of a gigabyte, announced", append([]byte{6}, append(u32(1<<30), id...)...)},
+		{"window beyond 2^32-1", append([]byte{8, 0, 11}, append(id, 0xff, 0xff, 0xff, 0xff)...)},
+		{"maximum of 0", append([]byte{7, 0, 11}, append(id, 0, 0, 0, 0)...)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s, m := newSpeaker(t, Config{Core: core.Config{Window: 100, MaxPacket: 60}})
+			s.send(establish(4, 10, 4, "x", 1, "y", 2), establish(5, 10, 4, "x", 1, "y", 2))
+			s.expect(2, 0, 15, 0, 4, 0x80, 1, 0, 0, 0, 100, 0, 0, 0, 60)
+			s.expect(2, 0, 15, 0, 5, 0x80, 2, 0, 0, 0, 100, 0, 0, 0, 60)
+			good, err := m.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ch, err := m.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ch.Hold()
+			bad := bytes.ReplaceAll(row.bad, id, []byte{0, 5, 0x80, 2})
+			s.send(bad)
+			s.expect(4, 0, 7, 0, 5, 0x80, 2)
+			for err = nil; err == nil; {
+				_, err = ch.Read(make([]byte, 100))
+			}
+			if errors.Is(err, io.EOF) {
+				t.Error("the reader is not told of the fault")
+			}
+			if !m.Tainted() || m.Stats().Violations != 1 {
+				t.Errorf("tainted %v, %+v", m.Tainted(), m.Stats())
+			}
+			if row.bad[0] == 6 && len(row.bad) == 9 {
+				return // what follows belongs to the gigabyte
+			}
+			s.send(plaintext([]byte{0, 4, 0x80, 1}, "fine"))
+			got := make([]byte, 4)
+			if _, err := io.ReadFull(good, got); err != nil || string(got) != "fine" {
+				t.Errorf("other channel: %q, %v", got, err)
+			}
+		})
+	}
+	t.Run("lost synchronisation", func(t *testing.T) {
+		s, m := newSpeaker(t, Config{})
+		s.send([]byte{2, 0, 1})
+		select {
+		case <-m.Done():
+		case <-time.After(10 * time.Second):
+			t.Fatal("the session goes on")
+		}
+		if m.Err() == nil || !m.Tainted() {
+			t.Errorf("%v, tainted %v", m.Err(), m.Tainted())
+		}
+	})
+}
+
+// A flood of requests by a peer that reads no answer is bounded: it is not
+// read any more.
+func TestFloodOfRequests(t *testing.T) {
+	s, m := newSpeaker(t, Config{Takes: func(wire.Address, wire.Address) error { return errors.New("no") }})
+	sent := 0
+	for ; sent < 1_000_000; sent++ {
+		_ = s.c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := s.c.Write(establish(sent&0x7fff, 10, 4, "x", 1, "y", 2)); err != nil {
+			break
+		}
+	}
+	m.mu.Lock()
+	asked := m.core.Stats().Asked
+	m.mu.Unlock()
+	if asked > 50_000 {
+		t.Errorf("%d requests were answered into the void", asked)
+	}
+	t.Logf("%d requests taken", asked)
+}
+
+func BenchmarkChannel(b *testing.B) {
+	x, y := muxes(b, Config{}, Config{})
+	w, r := channels(b, x, y)
+	go func() { _, _ = io.Copy(io.Discard, r) }() // ended with the Mux
+	block := make([]byte, 1400)
+	b.SetBytes(int64(len(block)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Write(block); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// Latency of 63 channels beside one that is stalled.
+func BenchmarkStalledChannel(b *testing.B) {
+	x, y := muxes(b, Config{}, Config{})
+	ctx, stop := context.WithCancel(b.Context())
+	defer stop()
+	stalled, _ := channels(b, x, y)
+	go func() { // ended with the Mux
+		for ctx.Err() == nil {
+			_ = stalled.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = stalled.Write(make([]byte, 1<<16))
+		}
+	}()
+	w, r := channels(b, x, y)
+	got := make([]byte, 100)
+	for b.Loop() {
+		if _, err := w.Write(got); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(r, got); err != nil {
+			b.Fatal(fmt.Errorf("read: %w", err))
+		}
+	}
+}

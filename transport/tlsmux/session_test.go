@@ -1,0 +1,360 @@
+package tlsmux
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"ipfixsuite/pki"
+	"ipfixsuite/transport"
+	"ipfixsuite/transport/credentials"
+	"ipfixsuite/transport/tcp"
+	"ipfixsuite/transport/tlsmux/core"
+	"ipfixsuite/transport/tlsmux/wire"
+)
+
+// sink keeps what sessions bring; its barriers wait while it is stalled.
+type sink struct {
+	opened chan *sunk
+}
+
+type sunk struct {
+	peer  transport.Peer
+	props transport.Properties
+	more  chan struct{}
+	over  chan error
+
+	mu       sync.Mutex
+	got      [][]byte
+	stalled  bool
+	barriers []func()
+}
+
+func (k *sink) Open(p transport.Peer, props transport.Properties) (transport.Receiver, error) {
+	s := &sunk{peer: p, props: props, more: make(chan struct{}, 1), over: make(chan error, 1)}
+	k.opened <- s
+	return s, nil
+}
+
+func (s *sunk) Message(m transport.Incoming) {
+	s.mu.Lock()
+	s.got = append(s.got, bytes.Clone(m.Data))
+	s.mu.Unlock()
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+}
+
+func (s *sunk) Barrier(done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stalled {
+		s.barriers = append(s.barriers, done)
+		return
+	}
+	go done()
+}
+
+func (s *sunk) stall(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled = on
+	if !on {
+		for _, done := range s.barriers {
+			done()
+		}
+		s.barriers = nil
+	}
+}
+
+func (s *sunk) Closed(reason error) { s.over <- reason }
+
+func (s *sunk) messages(t testing.TB, n int) [][]byte {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		got := s.got
+		s.mu.Unlock()
+		if len(got) >= n {
+			return got
+		}
+		wait(t, s.more, "a message")
+	}
+}
+
+func wait[T any](t testing.TB, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(20 * time.Second):
+		t.Fatalf("no %s after 20 s", what)
+		panic("unreachable")
+	}
+}
+
+func message(n, number int) transport.Outgoing {
+	b := make([]byte, n)
+	binary.BigEndian.PutUint16(b, 10)
+	binary.BigEndian.PutUint16(b[2:], uint16(n))
+	binary.BigEndian.PutUint32(b[8:], uint32(number))
+	return transport.Outgoing{Data: b}
+}
+
+func credentialsOf(t testing.TB) (collector, exporter *credentials.Credentials) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := pki.Init(dir, pki.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	load := func(name string) *credentials.Credentials {
+		if err := pki.Issue(dir, name, nil, pki.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := credentials.Load(credentials.Config{
+			CertFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+"-key.pem"), CAFile: filepath.Join(dir, "ca.pem"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	return load("collector"), load("exporter")
+}
+
+type pair struct {
+	*sink
+	listener transport.Listener
+	dialer   *Dialer
+	stop     func()
+}
+
+// start serves a collector; mux tells whether it knows MTA-TLS.
+func start(t testing.TB, mux bool, cfg CollectorConfig) *pair {
+	t.Helper()
+	collector, exporter := credentialsOf(t)
+	c := tcp.Config{Credentials: collector, Scheme: "mta+tls+tcp"}
+	if mux {
+		c.NextProtos, c.Upgrade = []string{Protocol}, map[string]tcp.Upgrade{Protocol: Upgrade(cfg)}
+	}
+	l, err := tcp.Listen(netip.MustParseAddrPort("127.0.0.1:0"), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pair{sink: &sink{make(chan *sunk, 1024)}, listener: l, dialer: &Dialer{TCP: &tcp.Dialer{
+		Remote: l.Addr(), Config: tcp.Config{Credentials: exporter, ServerName: "collector", Scheme: "mta+tls+tcp"},
+	}}}
+	ctx, stop := context.WithCancel(context.Background())
+	over := make(chan error, 1)
+	go func() { over <- l.Serve(ctx, p.sink) }() // ended by stop
+	var once sync.Once
+	p.stop = func() {
+		once.Do(func() {
+			stop()
+			if err := wait(t, over, "end of Serve"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+func (p *pair) dial(t testing.TB) transport.Session {
+	t.Helper()
+	s, err := p.dialer.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = s.Close(ctx)
+	})
+	return s
+}
+
+func send(t testing.TB, s transport.Session, batch ...transport.Outgoing) {
+	t.Helper()
+	for len(batch) > 0 {
+		n, err := s.Send(t.Context(), batch)
+		batch = batch[n:]
+		if err != nil && !errors.Is(err, transport.ErrBusy) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Each stream is a Transport Session of its own, over one handshake.
+func TestSession_ChannelPerStream(t *testing.T) {
+	p := start(t, true, CollectorConfig{})
+	s := p.dial(t)
+	const n = 50
+	for i := range n {
+		m := message(20+i*1000, i)
+		m.Stream = uint16(i % 3)
+		send(t, s, m)
+	}
+	var sessions []*sunk
+	numbers := map[uint64]bool{}
+	for range 3 {
+		in := wait(t, p.opened, "session")
+		sessions = append(sessions, in)
+		numbers[in.peer.Session] = true
+		if in.peer.Identity != "exporter" || in.peer.Scheme != "mta+tls+tcp" || !in.props.Secure || in.props.Confirms != transport.ConfirmProcess {
+			t.Errorf("peer %+v, %+v", in.peer, in.props)
+		}
+	}
+	if len(numbers) != 3 {
+		t.Errorf("sessions %v", numbers)
+	}
+	if err := s.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, in := range sessions {
+		got := in.messages(t, 1)
+		i := int(got[0][11]) // its first message's number: the channels have no order
+		for j, m := range got {
+			if want := message(20+(i+3*j)*1000, i+3*j); !bytes.Equal(m, want.Data) {
+				t.Errorf("stream %d, message %d: another", i, j)
+			}
+			total++
+		}
+	}
+	if total != n {
+		t.Errorf("%d of %d messages were there when the probe was answered", total, n)
+	}
+	if err := s.Close(t.Context()); err != nil || s.Err() != nil {
+		t.Errorf("Close: %v, %v", err, s.Err())
+	}
+	for _, in := range sessions {
+		if err := wait(t, in.over, "Closed"); err != nil {
+			t.Errorf("closed: %v", err)
+		}
+	}
+	if s := p.dial(t); !s.Peer().Resumed {
+		t.Error("the second session did not resume")
+	}
+}
+
+// An Acknowledgment is a durability barrier: a probe is answered when what
+// came before it is written, and a stalled sink stalls its channel alone.
+func TestSession_CreditIsTheBarrier(t *testing.T) {
+	p := start(t, true, CollectorConfig{Core: core.Config{Window: 300_000}})
+	s := p.dial(t)
+	first := wait(t, p.opened, "session")
+	first.stall(true)
+	send(t, s, message(1000, 1))
+	first.messages(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	if err := s.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Probe with a stalled sink: %v", err)
+	}
+	cancel()
+	// The stalled channel takes what its window and the buffer here hold.
+	busy := false
+	for range 100 {
+		if _, err := s.Send(t.Context(), []transport.Outgoing{message(60_000, 2)}); err != nil {
+			busy = errors.Is(err, transport.ErrBusy)
+			break
+		}
+	}
+	if !busy {
+		t.Error("a stalled channel takes all there is")
+	}
+	other := message(1000, 3)
+	other.Stream = 1
+	send(t, s, other)
+	wait(t, p.opened, "second session").messages(t, 1)
+	first.stall(false)
+	if err := s.Probe(t.Context()); err != nil {
+		t.Errorf("Probe: %v", err)
+	}
+}
+
+func TestSession_CollectorStops(t *testing.T) {
+	p := start(t, true, CollectorConfig{})
+	s := p.dial(t)
+	in := wait(t, p.opened, "session")
+	send(t, s, message(1000, 1))
+	in.messages(t, 1)
+	p.stop()
+	wait(t, s.Done(), "end")
+	if err := s.Err(); !errors.Is(err, transport.ErrPeerClosed) {
+		t.Errorf("ended with %v", err)
+	}
+	if err := wait(t, in.over, "Closed"); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+	if _, err := s.Send(t.Context(), []transport.Outgoing{message(100, 1)}); !errors.Is(err, transport.ErrPeerClosed) {
+		t.Errorf("Send: %v", err)
+	}
+}
+
+// Section 2.1: with a collector that does not know it, plain TLS goes on.
+func TestSession_WithoutAgreement(t *testing.T) {
+	p := start(t, false, CollectorConfig{})
+	s := p.dial(t)
+	send(t, s, message(1000, 1))
+	in := wait(t, p.opened, "session")
+	in.messages(t, 1)
+	if s.Properties().Confirms != transport.ConfirmTransport {
+		t.Errorf("properties %+v", s.Properties())
+	}
+	p = start(t, true, CollectorConfig{})
+	plain := p.dialer.TCP
+	ps, err := plain.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ps.Close(t.Context())
+	send(t, ps, message(1000, 1))
+	wait(t, p.opened, "session").messages(t, 1)
+}
+
+// A collector is no proxy (spec.md, D7).
+func TestDestinations(t *testing.T) {
+	cfg := CollectorConfig{Names: []string{"Collector.example"}}
+	local := netip.MustParseAddrPort("192.0.2.1:4740")
+	for _, row := range []struct {
+		host string
+		port uint16
+		ok   bool
+	}{
+		{"192.0.2.1", 4740, true}, {"::ffff:192.0.2.1", 4740, true}, {"collector.EXAMPLE", 4740, true},
+		{"192.0.2.1", 22, false}, {"192.0.2.2", 4740, false}, {"internal.example", 4740, false}, {"", 4740, false}, {"192.0.2.1", probePort, false},
+	} {
+		if err := cfg.takes(local, wire.Address{Host: []byte(row.host), Port: row.port}); (err == nil) != row.ok {
+			t.Errorf("%s:%d: %v", row.host, row.port, err)
+		}
+	}
+}
+
+func BenchmarkSession(b *testing.B) {
+	p := start(b, true, CollectorConfig{})
+	s := p.dial(b)
+	in := wait(b, p.opened, "session")
+	_ = in
+	m := message(1400, 1)
+	b.SetBytes(1400)
+	b.ReportAllocs()
+	batch := make([]transport.Outgoing, 64)
+	for i := range batch {
+		batch[i] = m
+	}
+	sent := 0
+	for b.Loop() {
+		if sent%len(batch) == 0 {
+			send(b, s, batch...)
+		}
+		sent++
+	}
+}
