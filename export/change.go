@@ -93,7 +93,7 @@ func (e *Exporter) retarget(now time.Time, list []transport.Dialer) {
 			s.path = at(s.path)
 		}
 	}
-	if b := &l.building; b.id != 0 {
+	if b := l.building; b != nil {
 		if b.path = at(b.path); b.path < 0 {
 			b.cancel(errRemoved)
 		}

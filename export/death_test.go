@@ -110,6 +110,7 @@ func TestDeath_AmongTemplates(t *testing.T) {
 type hanging struct {
 	*farm
 	from, to int
+	lag      time.Duration // to end when told to
 	took     []time.Duration
 }
 
@@ -121,6 +122,7 @@ func (h *hanging) Dial(ctx context.Context) (transport.Session, error) {
 		h.mu.Unlock()
 		<-ctx.Done()
 		h.took = append(h.took, time.Since(began))
+		time.Sleep(h.lag)
 		return nil, context.Cause(ctx)
 	}
 	return h.farm.Dial(ctx)
@@ -291,8 +293,8 @@ func TestWithdraw_KnownToTheNextSession_RFC7011_8_1(t *testing.T) {
 // attempt to reach it, nor the backoff after that, holds the other one up.
 func TestDeath_TheOtherAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := &hanging{farm: &farm{props: dtlsLike}, from: 1, to: 100}
-		second, third := &farm{props: dtlsLike, make: func(int, *testSession) error { return errRefused }}, &farm{props: dtlsLike}
+		first := &hanging{farm: &farm{props: dtlsLike}, from: 1, to: 100, lag: 1100 * time.Millisecond}
+		second, third := &farm{props: dtlsLike, takes: 200 * time.Millisecond, make: func(int, *testSession) error { return errRefused }}, &farm{props: dtlsLike, takes: 200 * time.Millisecond}
 		e := start(t, Config{Dialer: first, Fallback: []transport.Dialer{second, third}, MaxDelay: 10 * time.Millisecond})
 		e.write(1, 100)
 		time.Sleep(20 * time.Second)

@@ -18,9 +18,9 @@ var errUnconfirmed = errors.New("what it carried was not confirmed in time")
 // begins with a full handshake.
 type Forgetter interface{ Forget() }
 
-// building is the dial under way.
+// building is a dial under way.
 type building struct {
-	id      rotation.ID // 0: there is none
+	id      rotation.ID
 	path    int
 	cause   rotation.Cause
 	cancel  context.CancelCauseFunc
@@ -35,6 +35,7 @@ type path struct {
 
 // dialResult is what a dial goroutine brings.
 type dialResult struct {
+	b   *building
 	t   transport.Session
 	err error
 }
@@ -56,13 +57,14 @@ func (e *Exporter) build(ctx context.Context, now time.Time, a rotation.Action) 
 		f.Forget()
 	}
 	dctx, cancel := context.WithCancelCause(ctx)
-	l.building = building{id: a.ID, path: path, cause: a.Cause, cancel: cancel}
+	b := &building{id: a.ID, path: path, cause: a.Cause, cancel: cancel}
+	l.building = b
 	l.wg.Go(func() { // ends with the dial, which dctx bounds
 		dctx, stop := context.WithTimeout(dctx, timeout)
 		t, err := dialer.Dial(dctx)
 		stop()
 		cancel(nil)
-		l.dialed <- dialResult{t, err}
+		l.dialed <- dialResult{b, t, err}
 	})
 }
 
@@ -78,23 +80,22 @@ func (e *Exporter) dialTimeout(path int) time.Duration {
 // opened takes the result of a dial.
 func (e *Exporter) opened(r dialResult) {
 	l := &e.loop
-	b := l.building
-	l.building = building{}
+	b := r.b
+	if l.building == b {
+		l.building = nil
+	}
 	now := time.Now()
-	if b.path < 0 {
-		if r.t != nil {
-			l.wg.Go(func() { closeSession(r.t) }) // ends by closeTimeout
-		}
+	if b.dropped || b.path < 0 { // nobody wants it any more
 		l.machine.Built(now, b.id, false, false)
-		l.machine.Closed(now, b.id)
+		if r.t == nil {
+			l.machine.Closed(now, b.id)
+		} else {
+			e.discard(b, r.t)
+		}
 		return
 	}
 	if r.err != nil {
 		l.machine.Built(now, b.id, false, false)
-		l.machine.Closed(now, b.id) // if it was given up meanwhile
-		if b.dropped {
-			return
-		}
 		l.paths[b.path].fails++
 		e.unreachable(b, now, r.err)
 		return
@@ -106,10 +107,7 @@ func (e *Exporter) opened(r dialResult) {
 		l.cur.live.SecondOpinion(now, true)
 	}
 	if id, _ := l.machine.Candidate(); id != b.id {
-		l.wg.Go(func() { // ends by closeTimeout
-			closeSession(r.t)
-			l.closedOnes <- b.id
-		})
+		e.discard(b, r.t)
 		return
 	}
 	s := newSession(r.t)
@@ -135,8 +133,17 @@ func (e *Exporter) opened(r dialResult) {
 		"remote", p.Remote, "resumed", p.Resumed, "max_message", r.t.MaxMessage(), "cause", b.cause.String())
 }
 
+// discard closes a session that came too late.
+func (e *Exporter) discard(b *building, t transport.Session) {
+	l := &e.loop
+	l.wg.Go(func() { // ends by closeTimeout
+		closeSession(t)
+		l.closedOnes <- b.id
+	})
+}
+
 // unreachable deals with a session that could not be had.
-func (e *Exporter) unreachable(b building, now time.Time, err error) {
+func (e *Exporter) unreachable(b *building, now time.Time, err error) {
 	l := &e.loop
 	l.lastErr = err
 	l.choice.Failed(now, b.path)
@@ -224,7 +231,7 @@ func (e *Exporter) elsewhere(now time.Time) {
 	if l.cur != nil || !l.choice.Well(now, to) {
 		return
 	}
-	if b := &l.building; b.id != 0 && b.path != to {
+	if b := l.building; b != nil && b.path != to {
 		l.machine.Lost(now, b.id)
 	}
 	l.machine.Elsewhere()

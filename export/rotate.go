@@ -146,9 +146,10 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 // closeOne closes what the machine has given up or is done with.
 func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
 	l := &e.loop
-	if l.building.id == a.ID {
-		l.building.dropped = true
-		l.building.cancel(context.Canceled) // its result reports that it is over
+	if b := l.building; b != nil && b.id == a.ID {
+		b.dropped = true
+		b.cancel(context.Canceled) // its result reports that it is over
+		l.building = nil
 		return
 	}
 	var s *session

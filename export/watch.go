@@ -55,7 +55,7 @@ func (e *Exporter) watch(now time.Time) {
 	if s == nil {
 		return
 	}
-	if at := l.choice.ReturnAt(); l.stray() && l.next == nil && l.building.id == 0 || !at.IsZero() && !now.Before(at) {
+	if at := l.choice.ReturnAt(); l.stray() && l.next == nil && l.building == nil || !at.IsZero() && !now.Before(at) {
 		l.machine.Want(rotation.Path)
 	}
 	if s.tries > 0 && now.Sub(s.failing) >= failingLong {
