@@ -9,6 +9,7 @@ package endpoint
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 	"ipfixsuite/transport/credentials"
 	"ipfixsuite/transport/dtls"
 	"ipfixsuite/transport/tcp"
+	"ipfixsuite/transport/tlsmux"
 	"ipfixsuite/transport/udp"
 )
 
@@ -70,7 +72,7 @@ func (e *Error) Error() string { return e.Endpoint.String() + ": " + e.Reason }
 func (e *Error) Hint() string { return e.hint }
 
 // built lists the schemes of this build.
-var built = []string{"udp", "dtls+udp", "tcp", "tls+tcp", "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp"}
+var built = []string{"udp", "dtls+udp", "tcp", "tls+tcp", "mta+tls+tcp", "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp"}
 
 const minMTU = 576 // what every host takes (RFC 1122, Section 3.3.2)
 
@@ -125,7 +127,28 @@ func (cfg Config) tcp(e transport.Endpoint) tcp.Config {
 	if e.Secure() {
 		c.Credentials, c.ServerName = cfg.Credentials, e.Host
 	}
+	if e.Scheme == "mta+tls+tcp" {
+		c.NextProtos = []string{tlsmux.Protocol}
+		c.Upgrade = map[string]tcp.Upgrade{tlsmux.Protocol: tlsmux.Upgrade(tlsmux.CollectorConfig{Names: cfg.names})}
+	}
 	return c
+}
+
+// names are those of our certificate.
+func (cfg Config) names() []string {
+	creds := cfg.Credentials.Current()
+	if creds == nil || !creds.HasCertificate() {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(creds.Certificate().Certificate[0])
+	if err != nil {
+		return nil // it was read before
+	}
+	names := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
 }
 
 func (cfg Config) dtls(e transport.Endpoint) dtls.Config {
@@ -172,7 +195,7 @@ func Listen(e transport.Endpoint, cfg Config) (transport.Listener, error) {
 // listen is the switch of this package for listeners.
 func (cfg Config) listen(e transport.Endpoint, addr netip.AddrPort) (transport.Listener, error) {
 	switch e.Scheme {
-	case "tcp", "tls+tcp":
+	case "tcp", "tls+tcp", "mta+tls+tcp":
 		return tcp.Listen(addr, cfg.tcp(e))
 	case "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp":
 		return cfg.sctpListen(e, addr)

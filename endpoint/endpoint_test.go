@@ -214,7 +214,6 @@ func TestErrors(t *testing.T) {
 		{"udp://", Config{}, "neither encrypted nor authenticated", "neither encrypted nor authenticated", "dtls+udp://"},
 		{"udp://h.example", Config{}, "neither encrypted", "neither encrypted", "--insecure"},
 		{"dtls+udp://127.0.0.1", Config{}, "needs a certificate or a pre-shared key", "needs a certificate or a pre-shared key", "collector pki init"},
-		{"mta+tls+tcp://127.0.0.1", Config{}, "mta+tls+tcp is not available yet in this build", "not available yet", "available are udp, dtls+udp"},
 		{"tls+tcp://127.0.0.1", Config{Credentials: preShared(t)}, "tls needs a certificate", "tls needs a certificate", "dtls+udp://"},
 		{"tcp://192.0.2.1", Config{}, "neither encrypted", "neither encrypted", "tls+tcp://"},
 		{"dccp://127.0.0.1", Config{}, "not available yet", "not available yet", "available are"},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,9 +32,10 @@ type CollectorConfig struct {
 	// Core bounds channels and windows. A window has room for some messages of
 	// the greatest length at least.
 	Core core.Config
-	// Names are destinations that are the collector's, beside the address that
-	// the connection came to. Nothing else is served: a collector is no proxy.
-	Names []string
+	// Names returns names and addresses that are the collector's, beside the
+	// address that a connection came to; nil: there are none. Nothing else is
+	// served: a collector is no proxy.
+	Names func() []string
 }
 
 // minWindow holds messages of the greatest length.
@@ -71,10 +73,8 @@ func (cfg *CollectorConfig) takes(local netip.AddrPort, to wire.Address) error {
 	if a, err := netip.ParseAddr(host); err == nil && a.Unmap() == local.Addr().WithZone("") {
 		return nil
 	}
-	for _, name := range cfg.Names {
-		if strings.EqualFold(name, host) {
-			return nil
-		}
+	if cfg.Names != nil && slices.ContainsFunc(cfg.Names(), func(name string) bool { return strings.EqualFold(name, host) }) {
+		return nil
 	}
 	return errors.New("no destination of this collector")
 }

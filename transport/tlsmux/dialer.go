@@ -53,14 +53,18 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 		return d.TCP.Session(ctx, c)
 	}
 	s := &session{
-		peer: c.Peer, dialer: d, conn: c, done: make(chan struct{}),
+		peer: c.Peer, to: Address(c.Peer.Remote), dialer: d, conn: c, done: make(chan struct{}),
 		mux: Client(c, Config{Core: core.Config{Window: window, SendBuffer: sendBuffer}, Takes: func(wire.Address, wire.Address) error {
 			return errors.New("an exporter takes no channels")
 		}}),
 	}
+	// By its name a collector is known behind a translated address as well.
+	if c.Peer.Identity != "" {
+		s.to.Host = []byte(c.Peer.Identity)
+	}
 	// The first channel shows that the collector serves us; a TLS 1.3 peer's
 	// refusal of our certificate comes here as well.
-	if s.channels[0], err = s.mux.Open(ctx, Address(c.Peer.Local), Address(c.Peer.Remote)); err != nil {
+	if s.channels[0], err = s.mux.Open(ctx, Address(c.Peer.Local), s.to); err != nil {
 		return nil, errors.Join(fmt.Errorf("mta-tls with %v: %w", c.Peer.Remote, err), s.mux.Close())
 	}
 	s.wg.Go(s.watch) // ended by the Mux's end
@@ -70,6 +74,7 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 // session is an exporter's end.
 type session struct {
 	peer   transport.Peer
+	to     wire.Address // of all channels
 	dialer *Dialer
 	conn   *tcp.Conn
 	mux    *Mux
@@ -111,7 +116,7 @@ func (s *session) end(err error) {
 func (s *session) channel(stream uint16) (*Channel, error) {
 	i := int(stream) % streams
 	if s.channels[i] == nil {
-		ch, err := s.mux.open(Address(s.peer.Local), Address(s.peer.Remote))
+		ch, err := s.mux.open(Address(s.peer.Local), s.to)
 		if err != nil {
 			return nil, err
 		}
@@ -189,7 +194,7 @@ func (s *session) Probe(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	to := Address(s.peer.Remote)
+	to := s.to
 	to.Port = probePort
 	ch, err := s.mux.Open(ctx, Address(s.peer.Local), to)
 	if err == nil {

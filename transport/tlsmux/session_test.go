@@ -142,6 +142,7 @@ func start(t testing.TB, mux bool, cfg CollectorConfig) *pair {
 	collector, exporter := credentialsOf(t)
 	c := tcp.Config{Credentials: collector, Scheme: "mta+tls+tcp"}
 	if mux {
+		cfg.Names = func() []string { return []string{"collector"} }
 		c.NextProtos, c.Upgrade = []string{Protocol}, map[string]tcp.Upgrade{Protocol: Upgrade(cfg)}
 	}
 	l, err := tcp.Listen(netip.MustParseAddrPort("127.0.0.1:0"), c)
@@ -322,7 +323,7 @@ func TestSession_WithoutAgreement(t *testing.T) {
 
 // A collector is no proxy (spec.md, D7).
 func TestDestinations(t *testing.T) {
-	cfg := CollectorConfig{Names: []string{"Collector.example"}}
+	cfg := &CollectorConfig{Names: func() []string { return []string{"Collector.example"} }}
 	local := netip.MustParseAddrPort("192.0.2.1:4740")
 	for _, row := range []struct {
 		host string
