@@ -322,3 +322,60 @@ func TestUnreadAcksAreForgotten(t *testing.T) {
 		t.Errorf("%d packets remembered", n)
 	}
 }
+
+// With data both ways every acknowledgement travels with a message, and is
+// acknowledged by one.
+func TestAcksOfAcksOnDataAcks(t *testing.T) {
+	p := opened(t, plainConfig(), plainConfig())
+	for i := range 300 {
+		p.send(&p.a, 2*i, 2)
+		p.send(&p.b, 2*i, 2)
+		a, b := p.a.packets(p.now), p.b.packets(p.now)
+		for _, q := range a {
+			p.b.handle(p.now, q)
+		}
+		for _, q := range b {
+			p.a.handle(p.now, q)
+		}
+	}
+	acks := 0
+	for _, s := range []*side{&p.a, &p.b} {
+		for _, q := range s.sent[100:] {
+			if q.Type == wire.Ack {
+				acks++
+			}
+			if n := wire.AckVectorLen(option(&q, wire.OptAckVector0)); n > 12 {
+				t.Fatalf("a vector of %d packets", n)
+			}
+		}
+	}
+	if acks > 0 {
+		t.Errorf("%d acknowledgements without a message", acks)
+	}
+}
+
+// Section 5.7: the number on a SyncAck need not be the greatest that came, from
+// which its sender's vector starts.
+func TestVectorOnSyncAck(t *testing.T) {
+	p := opened(t, plainConfig(), plainConfig())
+	p.a.c.due.sync, p.a.c.syncAck = true, p.a.c.in.head
+	sync := p.a.packets(p.now)[0]
+	p.send(&p.a, 0, 3)
+	p.a.packets(p.now)
+	q := forge(&p.a, wire.SyncAck)
+	q.Ack, q.Options = sync.Seq, wire.AppendAckVector(nil, []byte{1})
+	p.a.handle(p.now, q)
+	if p.a.count(EventDelivered) != 0 || p.a.c.out.messages != 3 {
+		t.Errorf("%v", p.a.ids)
+	}
+	acks := p.a.c.sender.(*plainSender).acks
+	// It counts if we have sent nothing since.
+	p.a.c.due.sync = true
+	sync = p.a.packets(p.now)[0]
+	q = forge(&p.a, wire.SyncAck)
+	q.Ack, q.Options = sync.Seq, wire.AppendAckVector(nil, []byte{3})
+	p.a.handle(p.now, q)
+	if p.a.count(EventDelivered) != 3 || p.a.c.sender.(*plainSender).acks != acks+1 {
+		t.Errorf("%v", p.a.ids)
+	}
+}

@@ -624,3 +624,24 @@ func TestNDPCount(t *testing.T) {
 		t.Errorf("only %d packets looked at", checked)
 	}
 }
+
+// Confirms are repeated in PARTOPEN while they acknowledge what they answer,
+// and not beyond: to the server they would seem to answer its next Change.
+func TestConfirmsInPartOpen(t *testing.T) {
+	p, s := inState(t, StatePartOpen)
+	s.c.due.ack = true
+	if q := s.packets(p.now); len(q) != 1 || len(featureOptions(q[0])) == 0 {
+		t.Fatalf("%v", summary(q))
+	}
+	for _, q := range p.replies(s, forge(s, wire.Sync)) {
+		if len(featureOptions(q)) > 0 {
+			t.Errorf("%v: %v", q.Type, featureOptions(q))
+		}
+	}
+	s.c.due.ack = true
+	for _, q := range s.packets(p.now) {
+		if len(featureOptions(q)) > 0 {
+			t.Errorf("%v: %v", q.Type, featureOptions(q))
+		}
+	}
+}

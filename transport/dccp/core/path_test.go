@@ -175,3 +175,57 @@ func TestBlackHole(t *testing.T) {
 		t.Errorf("%d messages came", len(p.b.got)-from)
 	}
 }
+
+// However much there is to acknowledge beside it, a message within the MPS
+// never makes a packet larger than the path carries.
+func TestOptionsLeaveRoom(t *testing.T) {
+	for _, checksum := range []bool{false, true} {
+		for octets := 1; octets < 80; octets++ {
+			cfg := plainConfig()
+			cfg.DataChecksum = checksum
+			p := opened(t, cfg, plainConfig())
+			p.b.c.feat.ask(remote, wire.FeatSendNDPCount, []byte{1}, false)
+			p.exchange()
+			// Every second packet is missing: an octet each.
+			c := p.a.c
+			for range octets {
+				q := forge(&p.a, wire.Data)
+				q.Seq++
+				p.a.handle(p.now, q)
+			}
+			c.ndp = 70_000
+			if err := c.Send(p.now, 1, make([]byte, c.MPS())); err != nil {
+				t.Fatal(err)
+			}
+			carried := false
+			for {
+				b, s, ok := c.AppendPacket(p.now, nil)
+				if !ok {
+					break
+				}
+				carried = carried || s.HasMessage
+				if len(b) > c.MTU() || s.MayFragment {
+					t.Errorf("checksum %v, vector of %d: %v of %d octets", checksum, octets, s.Type, len(b))
+				}
+			}
+			if !carried {
+				t.Errorf("checksum %v, vector of %d: the message waits", checksum, octets)
+			}
+		}
+	}
+}
+
+// An answer to an old probe does not undo what the carrier knows by now.
+func TestLateProbeAnswer(t *testing.T) {
+	cfg := plainConfig()
+	cfg.MaxMTU = 1400
+	p := opened(t, cfg, plainConfig())
+	p.a = side{t: t, c: p.a.c}
+	c := p.a.c
+	c.path.mtu, c.path.size, c.path.tries, c.path.seq = 1472, 1400, 1, c.gss
+	q := forge(&p.a, wire.SyncAck)
+	p.a.handle(p.now, q)
+	if c.MTU() != 1472 {
+		t.Errorf("packet size %d", c.MTU())
+	}
+}
