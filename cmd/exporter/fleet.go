@@ -78,8 +78,57 @@ func newFleet(s *settings, to []destination, log *slog.Logger) (*fleet, error) {
 	}
 	f.fan, err = fanout.New(fanout.Config{Mode: mode, Log: log}, list)
 	f.sender = f.fan
+	if err == nil {
+		err = f.inherit(mode)
+	}
 	return f, err
 }
+
+// inherit hands on what waits in the spool for collectors that are no longer
+// among those of --to: they were removed, or the configuration is another.
+func (f *fleet) inherit(mode fanout.Mode) error {
+	if f.base.SpoolDir == "" {
+		return nil
+	}
+	found, err := filepath.Glob(filepath.Join(f.base.SpoolDir, "*", "*"+ipfixfile.Suffix+"*"))
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, file := range found {
+		name := filepath.Base(filepath.Dir(file))
+		known := slices.ContainsFunc(f.to, func(d destination) bool { return ipfixfile.SafeName(d.String()) == name })
+		if !known && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		cfg := f.base
+		cfg.SpoolDir = filepath.Join(cfg.SpoolDir, name)
+		if mode != fanout.Hash {
+			f.log.Warn("records wait for a collector that is not in --to", "dir", cfg.SpoolDir)
+			continue
+		}
+		cfg.Dialer = nobody{}
+		cfg.Log = f.log.With("spool", name)
+		e, err := export.New(cfg)
+		if err == nil {
+			err = f.fan.Inherit(fanout.Collector{Name: name, Exporter: e})
+		}
+		if err != nil {
+			config.LogError(f.log, "spool of a former collector not handed on", spoolError(err))
+		}
+	}
+	return nil
+}
+
+// nobody is the Dialer of a collector that is no longer there.
+type nobody struct{}
+
+var errNobody = errors.New("the collector is not in --to any more")
+
+// Dial implements transport.Dialer.
+func (nobody) Dial(context.Context) (transport.Session, error) { return nil, errNobody }
 
 // collectors makes an exporter for each destination that is not known.
 func (f *fleet) collectors(to []destination, known []destination) ([]fanout.Collector, error) {
@@ -193,6 +242,13 @@ func (f *fleet) follow(ctx context.Context) {
 			}
 		}
 	})
+}
+
+// settle waits until what former collectors left has been handed on.
+func (f *fleet) settle(ctx context.Context) {
+	if f.fan != nil {
+		f.fan.Settle(ctx)
+	}
 }
 
 // String names the collectors for people.

@@ -102,6 +102,7 @@ func (s *program) pump(ctx context.Context, exp sender, src source.Source) error
 	case err = <-finished:
 		err = s.sourceError(err)
 		s.silence()
+		s.fleet.settle(ctx)
 	case err = <-ended: // gave up: the source must not wait for room for ever
 		stopRead()
 		return errors.Join(s.exportError(err, exp), s.sourceError(<-finished))

@@ -11,6 +11,9 @@ import (
 	"ipfixsuite/export"
 )
 
+// inheritTime bounds the end of an Exporter that was only made for its spool.
+const inheritTime = 10 * time.Second
+
 // leavers are the members that were removed and have not ended yet.
 type leavers struct {
 	wg     sync.WaitGroup // of their goroutines
@@ -32,6 +35,14 @@ func (l *leavers) start() {
 // end waits for them, no longer than ctx.
 func (l *leavers) end(ctx context.Context) {
 	l.stop()
+	if !l.wait(ctx) {
+		l.kill()
+		l.wg.Wait()
+	}
+}
+
+// wait reports whether all of them have ended before ctx did.
+func (l *leavers) wait(ctx context.Context) bool {
 	done := make(chan struct{})
 	go func() { // ends with them
 		l.wg.Wait()
@@ -39,9 +50,9 @@ func (l *leavers) end(ctx context.Context) {
 	}()
 	select {
 	case <-done:
+		return true
 	case <-ctx.Done():
-		l.kill()
-		<-done
+		return false
 	}
 }
 
@@ -104,6 +115,25 @@ func (f *Fanout) Change(list []Collector, within time.Duration) error {
 			f.remove(m, within)
 		}
 	}
+	return nil
+}
+
+// Settle waits until collectors that were removed have left, and what was
+// inherited has been handed over, no longer than ctx.
+func (f *Fanout) Settle(ctx context.Context) { f.leaver.wait(ctx) }
+
+// Inherit hands what the spool of an Exporter holds, which must not have been
+// used, to the collectors, each record to one of them by its flow: that of a
+// collector that is no longer there. It is for mode Hash.
+func (f *Fanout) Inherit(c Collector) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.life.closed {
+		return export.ErrClosed
+	}
+	m := f.member(c)
+	f.start(m)
+	f.remove(m, inheritTime)
 	return nil
 }
 

@@ -372,6 +372,77 @@ func TestChange_Refuses(t *testing.T) {
 	})
 }
 
+// What the spool of a collector holds that is no longer there goes to those
+// that are.
+func TestInherit(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		const n = 5000
+		old := newCollector(0)
+		old.dead.Store(true)
+		spooled := func() *export.Exporter {
+			e, err := export.New(export.Config{Dialer: old, Domain: 9, StatsInterval: -1, SpoolDir: dir, SpoolRate: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		e := spooled()
+		p, err := e.Define(0, flowSpecs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(t.Context()) }()
+		for i := range uint64(n) {
+			if err := e.Write(t.Context(), p, flow(byte(i), byte(i>>8), uint16(i), 80, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		if err := closeExporter(e, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		<-ended
+
+		c := change(t, Hash, 8<<20, "a", "b")
+		synctest.Wait()
+		if err := c.Inherit(Collector{"old", spooled()}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		c.Settle(t.Context())
+		if took := time.Since(began); took < 4*time.Second {
+			t.Errorf("%d records at 1000 a second took %v", n, took)
+		}
+		if err := closeFanout(c.Fanout, time.Minute); err != nil {
+			t.Error(err)
+		}
+		got := append(ids(c.list["a"].got()), ids(c.list["b"].got())...)
+		slices.Sort(got)
+		if all := len(got); all != n || len(slices.Compact(got)) != n || len(c.list["a"].got()) < n/3 {
+			t.Errorf("%d records came, %d at a", all, len(c.list["a"].got()))
+		}
+		if st := c.Summary(); st.RecordsExported != n || st.RecordsSent != n || st.RecordsDropped != 0 {
+			t.Errorf("%+v", st)
+		}
+		if err := c.Inherit(Collector{"old", nil}); !errors.Is(err, export.ErrClosed) {
+			t.Errorf("closed: %v", err)
+		}
+		again := spooled() // nothing is left
+		if left := again.Stats().Spool.RecordsPending; left != 0 {
+			t.Errorf("%d records left", left)
+		}
+		_ = closeExporter(again, time.Second)
+	})
+}
+
+func closeExporter(e *export.Exporter, in time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), in)
+	defer cancel()
+	return e.Close(ctx)
+}
+
 // Who describes flows describes them to every collector, in mode Hash too.
 func TestHash_OptionsRecordsGoToAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -127,7 +127,9 @@ func New(cfg Config, list []Collector) (*Fanout, error) {
 	f.leaver.start()
 	t := &table{handles: make(map[*export.Template]*handle)}
 	for _, c := range list {
-		t.members = append(t.members, f.member(c))
+		m := f.member(c)
+		t.members = append(t.members, m)
+		f.start(m)
 	}
 	f.table.Store(t)
 	return f, nil

@@ -13,6 +13,7 @@ import (
 // life is the running of the members. Fanout.mu guards it.
 type life struct {
 	ctx    context.Context // nil: not running yet
+	wait   []*member       // for Run
 	alive  int             // members that run
 	over   chan struct{}   // closed: none does, nor will
 	closed bool
@@ -29,9 +30,10 @@ func (f *Fanout) Run(ctx context.Context) error {
 		return errRuns
 	}
 	f.life.ctx = ctx
-	for _, m := range f.table.Load().members {
+	for _, m := range f.life.wait {
 		f.start(m)
 	}
+	f.life.wait = nil
 	f.mu.Unlock()
 	<-f.life.over
 	f.leaver.end(f.never)
@@ -46,11 +48,13 @@ func (f *Fanout) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// start runs a member, in a goroutine that ends with it. f.mu is held.
+// start runs a member as soon as Run does, in a goroutine that ends with it.
+// f.mu is held.
 func (f *Fanout) start(m *member) {
 	ctx := f.life.ctx
 	if ctx == nil {
-		return // Run will
+		f.life.wait = append(f.life.wait, m)
+		return
 	}
 	f.life.alive++
 	go func() {
