@@ -1,0 +1,111 @@
+package rotation
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+)
+
+// transport is what the two proofs ask of each scheme.
+type transport struct {
+	scheme  string
+	resumes bool // its handshakes can be abbreviated
+	// tells: a process that is killed cannot end the session in order, so
+	// that its death is known as such.
+	tells bool
+	query string // of the collector's and the exporter's URL
+}
+
+var transports = []transport{
+	{scheme: "tcp"},
+	{scheme: "tls+tcp", resumes: true, tells: true},
+	{scheme: "mta+tls+tcp", resumes: true, tells: true},
+}
+
+// What TestRotation_EverySecond and TestCollector_Killed prove of DTLS over
+// UDP holds on every transport: a session a second, then a collector killed
+// with SIGKILL while data flows, and no record is lost.
+func TestTransports(t *testing.T) {
+	pki := harness.NewPKI(t, "collector", "exporter")
+	for _, tr := range transports {
+		t.Run(tr.scheme, func(t *testing.T) {
+			t.Run("a session a second", func(t *testing.T) { tr.everySecond(t, pki) })
+			t.Run("killed", func(t *testing.T) { tr.killed(t, pki) })
+		})
+	}
+}
+
+func (tr transport) everySecond(t *testing.T, pki harness.PKI) {
+	const rate = 20_000
+	d := long(t, 4*time.Second)
+	n := int(d.Seconds() * rate)
+	flows := filepath.Join(t.TempDir(), "flows")
+	c := harness.StartCollector(t, append([]string{"--listen", tr.scheme + "://127.0.0.1:0" + tr.query, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
+	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", tr.scheme + "://" + c.Addr + tr.query,
+		"--rotate", "1s", "--full-handshake-every", "5", "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
+	sum := e.Summary(d + time.Minute)
+	got := c.Summary()
+	written := harness.Written(t, n, flows)
+	t.Logf("%v rotations, %v sessions (%v resumed), longest gap %v µs (%v without a processor), %v replayed, exporter %.2f s and collector %.2f s of CPU",
+		sum["rotations"], sum["sessions_opened"], sum["sessions_resumed"], sum["max_swap_gap_us"], e.Starved().Round(time.Millisecond),
+		sum["records_replayed"], sum["cpu_seconds"], got["cpu_seconds"])
+	if written.Missing() != 0 || written.Again() != int(sum["records_replayed"]) {
+		t.Errorf("%d records missing, %d twice", written.Missing(), written.Again())
+	}
+	if sum["rotations"] < d.Seconds()*0.7 || (sum["sessions_resumed"] > 0) != tr.resumes {
+		t.Errorf("too few rotations, or none resumed: %v", sum)
+	}
+	if gap := e.SwapGap(sum); gap > 5*time.Millisecond {
+		t.Errorf("no way for data for %v", gap)
+	}
+	if sum["records_sent"] != float64(n) || sum["records_dropped"] != 0 || sum["collectors_lost"] != 0 ||
+		got["records_lost"] != 0 || got["data_before_template"] != 0 || got["records_undecodable"] != 0 {
+		t.Errorf("exporter %v, collector %v", sum, got)
+	}
+}
+
+func (tr transport) killed(t *testing.T, pki harness.PKI) {
+	kills := 1
+	if long(t, 0) > 0 {
+		kills = 20
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	flows := filepath.Join(t.TempDir(), "flows")
+	serve := func() *harness.Collector {
+		return harness.StartCollector(t, append([]string{"--listen", tr.scheme + "://" + addr + tr.query, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
+	}
+	c := serve()
+	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", tr.scheme + "://" + addr + tr.query}, pki.Flags("exporter")...)...)
+	feed := &harness.Feeder{Rate: 5000}
+	feed.Begin(e)
+	e.Wait("session opened")
+	var killed []time.Time
+	for i := range kills {
+		time.Sleep(time.Second + time.Duration(i)*137*time.Millisecond)
+		killed = append(killed, time.Now())
+		c.Kill()
+		time.Sleep(500 * time.Millisecond)
+		c = serve()
+		c.Wait("session opened")
+	}
+	n := feed.End()
+	e.EndInput()
+	sum := e.Summary(2 * time.Minute)
+	got := c.Summary()
+	written := harness.Written(t, n, flows)
+	after := detected(e, killed)
+	t.Logf("%d kills, %d records: %d missing, %d twice (%v replayed), %v collectors lost, known after p50 %v, max %v",
+		kills, n, written.Missing(), written.Again(), sum["records_replayed"], sum["collectors_lost"], percentile(after, 50), percentile(after, 100))
+	if written.Missing() != 0 || float64(written.Again()) > sum["records_replayed"] || sum["records_sent"] != float64(n) || sum["records_dropped"] != 0 {
+		t.Errorf("%d of %d records are missing, %d twice: %v", written.Missing(), n, written.Again(), sum)
+	}
+	if tr.tells && int(sum["collectors_lost"]) < kills {
+		t.Errorf("%v collectors lost in %d kills", sum["collectors_lost"], kills)
+	}
+	if got["data_before_template"] != 0 {
+		t.Errorf("collector %v", got)
+	}
+}
