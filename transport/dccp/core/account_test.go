@@ -358,14 +358,16 @@ func TestAcksOfAcksOnDataAcks(t *testing.T) {
 // which its sender's vector starts.
 func TestVectorOnSyncAck(t *testing.T) {
 	p := opened(t, plainConfig(), plainConfig())
-	p.a.c.due.sync, p.a.c.syncAck = true, p.a.c.in.head
-	sync := p.a.packets(p.now)[0]
 	p.send(&p.a, 0, 3)
 	p.a.packets(p.now)
+	p.a.c.due.sync, p.a.c.syncAck = true, p.a.c.in.head
+	sync := p.a.packets(p.now)[0]
+	p.send(&p.a, 3, 1)
+	p.a.packets(p.now)
 	q := forge(&p.a, wire.SyncAck)
-	q.Ack, q.Options = sync.Seq, wire.AppendAckVector(nil, []byte{1})
+	q.Ack, q.Options = sync.Seq, wire.AppendAckVector(nil, []byte{3})
 	p.a.handle(p.now, q)
-	if p.a.count(EventDelivered) != 0 || p.a.c.out.messages != 3 {
+	if p.a.count(EventDelivered) != 0 || p.a.c.out.messages != 4 {
 		t.Errorf("%v", p.a.ids)
 	}
 	acks := p.a.c.sender.(*plainSender).acks
@@ -373,9 +375,9 @@ func TestVectorOnSyncAck(t *testing.T) {
 	p.a.c.due.sync = true
 	sync = p.a.packets(p.now)[0]
 	q = forge(&p.a, wire.SyncAck)
-	q.Ack, q.Options = sync.Seq, wire.AppendAckVector(nil, []byte{3})
+	q.Ack, q.Options = sync.Seq, wire.AppendAckVector(nil, []byte{5})
 	p.a.handle(p.now, q)
-	if p.a.count(EventDelivered) != 3 || p.a.c.sender.(*plainSender).acks != acks+1 {
+	if p.a.count(EventDelivered) != 4 || p.a.c.sender.(*plainSender).acks != acks+1 {
 		t.Errorf("%v", p.a.ids)
 	}
 }

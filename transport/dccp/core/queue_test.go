@@ -45,6 +45,27 @@ func TestQueueAgainstModel(t *testing.T) {
 	}
 }
 
+// A ring that is exactly full, its end where its beginning is.
+func TestQueueFullRing(t *testing.T) {
+	var q queue
+	fill := func(id uint64, n int) { q.push(id, bytes.Repeat([]byte{byte(id)}, n)) }
+	fill(0, 1024)
+	fill(1, 500)
+	fill(2, 524)
+	q.pop()
+	fill(3, 1024) // where 0 was
+	if len(q.octets) != 2048 || q.end != 1024 {
+		t.Fatalf("%d octets, end %d", len(q.octets), q.end)
+	}
+	fill(4, 300)
+	for id := uint64(1); id <= 4; id++ {
+		got, msg := q.front()
+		if got != id || !bytes.Equal(msg, bytes.Repeat([]byte{byte(id)}, q.pop().size)) {
+			t.Errorf("message %d is %d: %x", id, got, msg)
+		}
+	}
+}
+
 func held(t *testing.T, cfg Config) (*pair, *plainSender) {
 	p := opened(t, cfg, plainConfig())
 	s := p.a.c.sender.(*plainSender)
