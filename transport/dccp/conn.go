@@ -10,6 +10,7 @@ import (
 
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/dccp/carrier"
+	"ipfixsuite/transport/dccp/ccid"
 	"ipfixsuite/transport/dccp/core"
 	"ipfixsuite/transport/dccp/wire"
 )
@@ -443,6 +444,14 @@ func (c *Conn) MPS() int {
 
 // ServiceCode is what the connection was made for.
 func (c *Conn) ServiceCode() ServiceCode { return c.service }
+
+// CCIDs are the congestion controls in force, for what is sent and what is
+// received.
+func (c *Conn) CCIDs() (send, receive ccid.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.m.CCIDs()
+}
 
 // Stats are the counts so far.
 func (c *Conn) Stats() Stats {

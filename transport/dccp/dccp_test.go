@@ -43,6 +43,39 @@ func TestMessagesBothWays(t *testing.T) {
 	}
 }
 
+// TestCongestionControl: both ends settle for what the server prefers of what
+// the client offers (RFC 4340, Section 10).
+func TestCongestionControl(t *testing.T) {
+	two, three := ccid.TCPLike, ccid.TFRC
+	for _, tt := range []struct{ client, server, want []ccid.ID }{
+		{nil, nil, []ccid.ID{two}},
+		{[]ccid.ID{three}, nil, []ccid.ID{three}},
+		{nil, []ccid.ID{three}, []ccid.ID{three}},
+		{[]ccid.ID{two, three}, []ccid.ID{three, two}, []ccid.ID{three}},
+		{[]ccid.ID{two}, []ccid.ID{three}, nil},
+	} {
+		t.Run(fmt.Sprintf("%d and %d", tt.client, tt.server), func(t *testing.T) {
+			l, to := listenLoopback(t, ListenConfig{Config: Config{CCIDs: tt.server}})
+			if tt.want == nil {
+				if _, err := Dial(within(t), to, service, Config{CCIDs: tt.client}); err == nil {
+					t.Error("they have nothing in common")
+				}
+				return
+			}
+			client, server := connect(t, l, to, Config{CCIDs: tt.client})
+			for i := range 200 {
+				fmt.Fprintf(client, "there %d", i)
+				expect(t, server, fmt.Sprint("there ", i))
+			}
+			for _, c := range []*Conn{client, server} {
+				if send, receive := c.CCIDs(); send != tt.want[0] || receive != tt.want[0] {
+					t.Errorf("CCIDs %d and %d, want %d", send, receive, tt.want[0])
+				}
+			}
+		})
+	}
+}
+
 // TestServerCloses: a server asks the client to close, so that the client
 // holds TIMEWAIT (RFC 4340, Section 8.3).
 func TestServerCloses(t *testing.T) {

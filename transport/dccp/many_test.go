@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"ipfixsuite/transport/dccp/ccid"
 )
 
 // TestThousandConnections runs them over one socket at each end: all have the
@@ -92,29 +94,34 @@ func TestMessagesCostNoAllocation(t *testing.T) {
 	}
 }
 
+// BenchmarkMessages sends over loopback, to a reader that takes them where they
+// are read.
 func BenchmarkMessages(b *testing.B) {
-	for _, size := range []int{100, 1200} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			got := make(chan struct{}, 1<<20)
-			l, to := listenLoopback(b, ListenConfig{Config: Config{Receive: func(*Conn, []byte) { got <- struct{}{} }}})
-			c, err := Dial(within(b), to, l.services[0], Config{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer c.Abort()
-			msg := make([]byte, size)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := c.Write(msg); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.StopTimer()
-			s := c.Stats()
-			b.ReportMetric(float64(s.Lost)/float64(max(s.DataSent, 1))*100, "%lost")
-		})
+	for _, id := range []ccid.ID{ccid.TCPLike, ccid.TFRC} {
+		for _, size := range []int{100, 1200} {
+			b.Run(fmt.Sprintf("ccid%d/%d", id, size), func(b *testing.B) { benchmarkMessages(b, id, size) })
+		}
 	}
+}
+
+func benchmarkMessages(b *testing.B, id ccid.ID, size int) {
+	l, to := listenLoopback(b, ListenConfig{Config: Config{Receive: func(*Conn, []byte) {}}})
+	c, err := Dial(within(b), to, l.services[0], Config{CCIDs: []ccid.ID{id}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Abort()
+	msg := make([]byte, size)
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Write(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	s := c.Stats()
+	b.ReportMetric(float64(s.Lost)/float64(max(s.DataSent, 1))*100, "%lost")
 }
 
 // BenchmarkIdleConnection tells what an idle connection costs one end in
