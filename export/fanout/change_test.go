@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,12 +44,19 @@ type changing struct {
 	names []string
 }
 
+// change makes one; a name that ends with ! is that of a dead collector.
 func change(t *testing.T, mode Mode, queue int, names ...string) *changing {
 	t.Helper()
-	c := &changing{t: t, queue: queue, list: make(map[string]*collector), names: names}
+	c := &changing{t: t, queue: queue, list: make(map[string]*collector)}
 	for _, n := range []string{"a", "b", "c", "d", "e"} {
 		c.list[n] = newCollector(0)
 	}
+	for i, n := range names {
+		name, dead := strings.CutSuffix(n, "!")
+		names[i] = name
+		c.list[name].dead.Store(dead)
+	}
+	c.names = names
 	f, err := New(Config{Mode: mode}, named(t, queue, nil, c.list, names...))
 	if err != nil {
 		t.Fatal(err)
@@ -155,8 +163,7 @@ func TestChange_HashMovesNoOtherFlows(t *testing.T) {
 // is lost or counted twice.
 func TestChange_HashRemovedHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := change(t, Hash, 8<<20, "a", "b", "c")
-		c.list["b"].dead.Store(true)
+		c := change(t, Hash, 8<<20, "a", "b!", "c")
 		p := define(t, c.Fanout)
 		if err := c.FlowKeys(p, 3); err != nil {
 			t.Fatal(err)
@@ -181,10 +188,7 @@ func TestChange_HashRemovedHandsOver(t *testing.T) {
 // Nobody is left to take it: it is counted.
 func TestChange_HashAllDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := change(t, Hash, 8<<20, "a", "b")
-		for _, k := range c.list {
-			k.dead.Store(true)
-		}
+		c := change(t, Hash, 8<<20, "a!", "b!")
 		p := define(t, c.Fanout)
 		write(t, c.Fanout, p, 1000)
 		c.to("b")
@@ -261,9 +265,7 @@ func define2(t testing.TB, f *Fanout, scope, fields int) *export.Template {
 func TestChange_WakesTheSource(t *testing.T) {
 	for _, mode := range []Mode{All, Hash} {
 		synctest.Test(t, func(t *testing.T) {
-			c := change(t, mode, 64<<10, "a", "b")
-			c.list["a"].dead.Store(true)
-			c.list["b"].dead.Store(true)
+			c := change(t, mode, 64<<10, "a!", "b!")
 			p := define(t, c.Fanout)
 			const n = 50_000
 			done := make(chan error, 1)
