@@ -78,12 +78,14 @@ func (w *Params) Next(p *Param) bool {
 // Malformed tells whether Next ended at something that is no parameter.
 func (w *Params) Malformed() bool { return w.bad }
 
-// AppendParam writes a parameter or cause with its padding; b is aligned.
+// AppendParam writes a parameter or cause, behind the padding of the one
+// before it: that of a chunk's last does not count in the chunk's length (RFC
+// 9260, Section 3.2).
 func AppendParam(b []byte, t ParamType, value []byte) []byte {
-	return Pad(AppendBareParam(b, t, value))
+	return AppendBareParam(Pad(b), t, value)
 }
 
-// AppendBareParam writes one without padding.
+// AppendBareParam writes one without any padding.
 func AppendBareParam(b []byte, t ParamType, value []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(t))
 	b = binary.BigEndian.AppendUint16(b, uint16(paramHeaderLen+len(value)))
@@ -110,7 +112,7 @@ const (
 	CauseUnsupportedHMAC   Cause = 0x0105
 )
 
-// AppendCause writes an error cause with its padding.
+// AppendCause writes an error cause as AppendParam does.
 func AppendCause(b []byte, c Cause, value []byte) []byte {
 	return AppendParam(b, ParamType(c), value)
 }

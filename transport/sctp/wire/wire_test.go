@@ -319,3 +319,14 @@ func TestWalk_NoAllocation(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// RFC 9260, Section 3.2: a chunk's length counts the padding between its
+// parameters and not that of the last.
+func TestEndChunk_LastPadding(t *testing.T) {
+	b := BeginChunk(nil, ErrorChunk, 0)
+	b = AppendCause(b, 1, []byte{1})
+	b = AppendCause(b, 2, []byte{2, 2})
+	if got, want := EndChunk(b, 0), unhex(t, "09000012 00010005 01000000 00020006 02020000"); !bytes.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
+	}
+}
