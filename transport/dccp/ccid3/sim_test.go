@@ -81,7 +81,7 @@ func TestRateFollowsTheEquation_RFC5348_3_1(t *testing.T) {
 			f.a.Backlog = -1
 			f.run(10 * time.Second)
 			*l = losses{rnd: l.rnd, p: p, rtt: rtt}
-			const seconds = 40
+			const seconds = 25
 			down, up := 1.0, 1.0
 			last := f.a.Tx.Stats().Rate
 			var rates []float64
