@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -147,6 +148,31 @@ func TestSignals(t *testing.T) {
 	}
 	<-ctx.Done()
 	stop()
+}
+
+// A SIGHUP while the program begins ends nothing and reloads nothing.
+func TestHold(t *testing.T) {
+	arrived := make(chan os.Signal, 1)
+	hangUp := func() {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		<-arrived
+	}
+	release := Hold()
+	signal.Notify(arrived, syscall.SIGHUP)
+	defer signal.Stop(arrived)
+	hangUp()
+	_, hup, stop := Signals(t.Context(), slog.New(slog.DiscardHandler))
+	defer stop()
+	release()
+	select {
+	case <-hup:
+		t.Error("reloads what it is about to read")
+	default:
+	}
+	hangUp()
+	<-hup
 }
 
 type writer func(b []byte)

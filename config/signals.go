@@ -52,6 +52,17 @@ func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, hup
 	})
 }
 
+// Hold keeps SIGHUP from ending a program that has not come to Signals yet:
+// what it will read is as new as a reload would make it.
+func Hold() (release func()) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return func() {}
+	}
+	dropped := make(chan os.Signal, 1)
+	signal.Notify(dropped, syscall.SIGHUP)
+	return func() { signal.Stop(dropped) }
+}
+
 func signalName(s os.Signal) string {
 	switch s {
 	case os.Interrupt:

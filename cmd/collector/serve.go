@@ -72,6 +72,7 @@ func serverOf(c *cli.Context) (*server, error) {
 }
 
 func serveAction(c *cli.Context) error {
+	defer config.Hold()()
 	s, err := serverOf(c)
 	if err != nil {
 		return err

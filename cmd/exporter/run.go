@@ -45,6 +45,7 @@ Examples:
 }
 
 func runAction(c *cli.Context) error {
+	defer config.Hold()()
 	p, err := programOf(c)
 	if err != nil {
 		return err

@@ -79,6 +79,7 @@ func TestSessionsAreCheckedAgain(t *testing.T) {
 		{"all is well", Config{Credentials: long}, Config{Credentials: collector}, 2 * time.Hour, true, true},
 		{"the certificate has expired", Config{Credentials: soon}, Config{Credentials: collector}, 2 * time.Hour, false, false},
 		{"another authority", Config{Credentials: long}, Config{Credentials: moved}, time.Hour, false, false},
+		{"the collector's certificate was renewed", Config{Credentials: long}, Config{Credentials: a.creds(t, "collector.test", nil, nil)}, time.Hour, true, false},
 		{"their time is over", Config{Credentials: long}, Config{Credentials: collector}, 9 * time.Hour, true, false},
 		{"the restarted one resumes none", Config{Credentials: long}, Config{Credentials: collector, SessionTTL: -1}, time.Hour, true, false},
 	} {
