@@ -63,6 +63,12 @@ func (c *Conn) HandleTimer(now time.Time) {
 	if expired(now, &c.keepAliveAt) {
 		c.keepAlive(now)
 	}
+	if c.state == StateOpen && !c.feat.retry.IsZero() && !now.Before(c.feat.retry) {
+		// A Change that is repeated goes on a Sync: Linux confirms on packets
+		// that it sends anyway, and a high Ack Ratio may keep it silent. It must
+		// answer a Sync at once.
+		c.due.sync, c.syncAck = true, c.in.head
+	}
 	if expired(now, &c.stallAt) {
 		c.due.sync, c.syncAck = true, c.in.head
 		c.stallBackoff = min(2*c.stallBackoff, maxBackoff)
