@@ -141,7 +141,14 @@ func clear() sides { return sides{port: plainPort} }
 
 func secure(t *testing.T) sides {
 	t.Helper()
-	dir := t.TempDir()
+	cfg, _ := secureIn(t)
+	return cfg
+}
+
+// secureIn tells the folder of the certificates, too.
+func secureIn(t *testing.T) (cfg sides, dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	if err := pki.Init(dir, pki.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +169,7 @@ func secure(t *testing.T) sides {
 		collector: sctp.SessionConfig{DTLS: &dtls.Config{Credentials: load("collector.test", "")}},
 		exporter:  sctp.SessionConfig{DTLS: &dtls.Config{Credentials: load("exporter.test", shared("keys.log")), ServerName: "collector.test"}},
 		auth:      true, port: securePort,
-	}
+	}, dir
 }
 
 // there is a collector that serves in B.

@@ -272,9 +272,11 @@ func (a *association) option(what string, name int, b []byte) error {
 // PeerAuthChunks implements sctp.Association.
 func (a *association) PeerAuthChunks() (chunks []byte, err error) {
 	err = a.control(func(fd int) (err error) { chunks, err = peerAuthChunks(fd); return err })
-	// A kernel whose SCTP-AUTH is off knows of no peer's.
-	if errors.Is(err, unix.EACCES) {
+	switch {
+	case errors.Is(err, unix.EACCES): // our SCTP-AUTH is off: it knows of no peer's
 		return nil, nil
+	case errors.Is(err, unix.EINVAL): // there is no association any more
+		return nil, a.failed(&sctp.LostError{Aborted: true})
 	}
 	return chunks, err
 }

@@ -1,0 +1,128 @@
+//go:build linux
+
+package sctp
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+)
+
+// buildPrograms makes ours, static, for the guest.
+func buildPrograms(t *testing.T, dir string) {
+	t.Helper()
+	t.Setenv("IPFIXSUITE_PROGRAMS", dir)
+	c := exec.Command("go", "build", "-o", dir, "ipfixsuite/cmd/exporter", "ipfixsuite/cmd/collector")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+}
+
+// programPKI are certificates for ours in both namespaces.
+func programPKI(t *testing.T) harness.PKI {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "pki")
+	collector := harness.Binary(t, "collector")
+	harness.Run(t, collector, "pki", "init", dir)
+	harness.Run(t, collector, "pki", "issue", dir, "collector", "192.0.2.2")
+	harness.Run(t, collector, "pki", "issue", dir, "exporter")
+	return harness.PKI(dir)
+}
+
+func startCollector(t *testing.T, n *harness.Network, args ...string) *harness.Collector {
+	t.Helper()
+	var c *harness.Collector
+	n.Inside(n.B, func() { c = harness.StartCollector(t, args...) })
+	return c
+}
+
+// programs: the exporter rotates each second over a lossy path; every record
+// is written once.
+func programs(t *testing.T, n *harness.Network, scheme string) {
+	const records = 1500
+	flows := filepath.Join(t.TempDir(), "flows")
+	with, by := []string{"--insecure"}, []string{"--insecure"}
+	if scheme != "sctp" {
+		pki := programPKI(t)
+		with, by = pki.Flags("collector"), pki.Flags("exporter")
+	}
+	c := startCollector(t, n, append([]string{"--listen", scheme + "://192.0.2.2", "--sink", "json:" + flows}, with...)...)
+	n.Run(n.A, "tc qdisc add dev va root netem delay 5ms loss 2%")
+	defer n.Run(n.A, "tc qdisc del dev va root")
+	var e *harness.Exporter
+	n.Inside(n.A, func() {
+		e = harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, records), "--to", scheme + "://192.0.2.2",
+			"--rotate", "1s", "--max-rate", "400"}, by...)...)
+	})
+	sum := e.Summary(time.Minute)
+	got := c.Summary()
+	tally := harness.Written(t, records, flows)
+	if tally.Missing() > 0 || tally.Again() > 0 {
+		t.Errorf("%d records missing, %d there again", tally.Missing(), tally.Again())
+	}
+	if sum["rotations"] < 1 || got["records_lost"] != 0 || sum["collectors_lost"] != 0 {
+		t.Errorf("exporter %v, collector %v", sum, got)
+	}
+	t.Logf("%v rotations, largest gap %v µs", sum["rotations"], sum["max_swap_gap_us"])
+}
+
+// softflowd exports the same flows over SCTP as it does over UDP.
+func softflowd(t *testing.T, n *harness.Network) {
+	program := harness.Tool(t, "softflowd")
+	pcap := filepath.Join(harness.Root(t), "testdata/mixed.pcap")
+	var lines [2][]string
+	for i, transport := range []string{"udp", "sctp"} {
+		flows := filepath.Join(t.TempDir(), transport)
+		c := startCollector(t, n, "--listen", transport+"://192.0.2.2", "--sink", "json:"+flows, "--insecure")
+		ctl := t.TempDir()
+		n.Inside(n.A, func() {
+			harness.Run(t, program, "-r", pcap, "-n", "192.0.2.2:4739", "-v", "10", "-P", transport, "-d",
+				"-p", filepath.Join(ctl, "pid"), "-c", "none") // its control socket may block it for ever
+		})
+		got := c.Summary()
+		if got["records_undecodable"] != 0 || got["messages_malformed"] != 0 {
+			t.Errorf("%s: %v", transport, got)
+		}
+		lines[i] = flowLines(t, flows)
+	}
+	if len(lines[0]) == 0 || !slices.Equal(lines[0], lines[1]) {
+		t.Errorf("%d flows over UDP, %d over SCTP:\n%s\n%s", len(lines[0]), len(lines[1]), strings.Join(lines[0], "\n"), strings.Join(lines[1], "\n"))
+	}
+	t.Logf("%d flows", len(lines[1]))
+}
+
+// flowLines are the records of a JSON sink without what differs from session
+// to session, sorted.
+func flowLines(t *testing.T, dir string) (lines []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(raw)) {
+			// Beginning with the flow's own elements; the metadata and the system's
+			// time of its start are before or different each time.
+			var keep []string
+			for _, field := range strings.Split(strings.Trim(line, "{}\n"), ",") {
+				if name, _, _ := strings.Cut(field, ":"); !strings.HasPrefix(name, `"@`) && !strings.Contains(name, "ime") {
+					keep = append(keep, field)
+				}
+			}
+			lines = append(lines, strings.Join(keep, ","))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
