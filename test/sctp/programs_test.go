@@ -92,8 +92,8 @@ func softflowd(t *testing.T, n *harness.Network) {
 		}
 		lines[i] = flowLines(t, flows)
 	}
-	if len(lines[0]) == 0 || !slices.Equal(lines[0], lines[1]) {
-		t.Errorf("%d flows over UDP, %d over SCTP:\n%s\n%s", len(lines[0]), len(lines[1]), strings.Join(lines[0], "\n"), strings.Join(lines[1], "\n"))
+	if len(lines[0]) < 100 || !slices.Equal(lines[0], lines[1]) {
+		t.Errorf("%d flows over UDP, %d over SCTP, or others", len(lines[0]), len(lines[1]))
 	}
 	t.Logf("%d flows", len(lines[1]))
 }
@@ -112,15 +112,16 @@ func flowLines(t *testing.T, dir string) (lines []string) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(raw)) {
-			// Beginning with the flow's own elements; the metadata and the system's
-			// time of its start are before or different each time.
+			// The metadata and the times differ.
 			var keep []string
 			for _, field := range strings.Split(strings.Trim(line, "{}\n"), ",") {
 				if name, _, _ := strings.Cut(field, ":"); !strings.HasPrefix(name, `"@`) && !strings.Contains(name, "ime") {
 					keep = append(keep, field)
 				}
 			}
-			lines = append(lines, strings.Join(keep, ","))
+			if strings.Contains(line, `"source`) { // not the options, which name the process
+				lines = append(lines, strings.Join(keep, ","))
+			}
 		}
 	}
 	slices.Sort(lines)
