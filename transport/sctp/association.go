@@ -194,7 +194,7 @@ func (c Config) WithDefaults() Config {
 	c.OutStreams = cmp.Or(c.OutStreams, DefaultStreams)
 	c.InStreams = cmp.Or(c.InStreams, DefaultStreams)
 	c.Heartbeat = cmp.Or(c.Heartbeat, DefaultHeartbeat)
-	c.RTOMin = cmp.Or(c.RTOMin, DefaultRTOMin)
+	c.RTOMin = cmp.Or(c.RTOMin, min(DefaultRTOMin, cmp.Or(c.RTOMax, DefaultRTOMin)))
 	c.RTOMax = cmp.Or(c.RTOMax, max(DefaultRTOMax, c.RTOMin))
 	c.RTOInitial = cmp.Or(c.RTOInitial, min(max(DefaultRTOInitial, c.RTOMin), c.RTOMax))
 	c.MaxRetransmits = cmp.Or(c.MaxRetransmits, DefaultMaxRetransmits)
