@@ -352,3 +352,51 @@ func (l *lockedLog) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// What waits for its Template is not written: a barrier behind it is answered
+// when the Template has come, or when it has had its time.
+func TestBarrier_WaitsForTemplates(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		comes bool
+		after time.Duration
+	}{{"it comes", true, 500 * time.Millisecond}, {"it never does", false, heldPatience}} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(gate)
+				c := New(Config{Sinks: []Sink{g}, FlushInterval: time.Hour})
+				r := open(t, c, "exporter", 1, udp)
+				began := time.Now()
+				var answered time.Duration
+				now(r, message(1, 0, set(256, flow+flow2)))
+				r.Barrier(func() {
+					answered = time.Since(began)
+					if n, _ := g.counts(); row.comes && n != 2 {
+						t.Errorf("answered with %d records written", n)
+					}
+				})
+				time.Sleep(500 * time.Millisecond)
+				if answered != 0 {
+					t.Error("answered for data that was not written")
+				}
+				if row.comes {
+					now(r, message(1, 2, set(2, addresses)))
+				}
+				time.Sleep(heldPatience + keeperEvery)
+				if answered < row.after || answered > row.after+keeperEvery+flushSpacing {
+					t.Errorf("answered after %v, want %v", answered, row.after)
+				}
+				quick := 0
+				r.Barrier(func() { quick++ })
+				time.Sleep(2 * flushSpacing)
+				if quick != 1 {
+					t.Error("the next one waits as well")
+				}
+				r.Closed(nil)
+				if err := c.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}

@@ -330,6 +330,7 @@ func (c *Collector) tend(now time.Time) {
 			if now.Sub(r.advanced) >= advanceEvery {
 				r.advance(now)
 			}
+			r.unpark()
 			r.now = now
 			r.tellLoss()
 			c.tellReported(r.exporter)

@@ -20,6 +20,10 @@ const (
 	// idleDomain is after what time without a message a domain may make room
 	// for another.
 	idleDomain = time.Minute
+	// heldPatience is how long a barrier waits for the Templates of data that
+	// came before it. An exporter of ours has repeated a Template twice by
+	// then; whose Templates never come must be answered all the same.
+	heldPatience = 5 * time.Second
 )
 
 // A receiver is one Transport Session at the Collecting Process.
@@ -44,6 +48,7 @@ type receiver struct {
 	full     time.Time // until then there is no room for another domain
 	// refreshed is when the repetition of a Template was noted last.
 	refreshed time.Time
+	parked    []parked // barriers that wait for Templates
 
 	// Of the message under way.
 	meta     record.Meta
@@ -94,6 +99,9 @@ func (r *receiver) Message(m transport.Incoming) {
 	r.message(m)
 	if r.bad {
 		r.n.Malformed++
+	}
+	if len(r.parked) > 0 {
+		r.unpark()
 	}
 }
 
@@ -361,12 +369,51 @@ func (r *receiver) advance(now time.Time) {
 	r.store.Advance(now, r.onExpiry)
 }
 
-// Barrier implements transport.Receiver.
+// parked is a barrier behind data whose Template has not come yet.
+type parked struct {
+	done  func()
+	since time.Time
+}
+
+// Barrier implements transport.Receiver. What waits for its Template is not
+// written, so it is not answered for either, as long as the Template may
+// still come.
 func (r *receiver) Barrier(done func()) {
 	r.mu.Lock()
 	r.n.Barriers++
+	if r.store.Held() > 0 && len(r.parked) < maxBarriers && !r.c.cfg.Offline {
+		r.parked = append(r.parked, parked{done, r.c.now()})
+		r.unpark()
+		r.mu.Unlock()
+		return
+	}
 	r.mu.Unlock()
 	r.c.barrier(barrier{r, done})
+}
+
+// unpark lets barriers go on that wait no more. r.mu is held.
+func (r *receiver) unpark() {
+	kept := r.parked[:0]
+	for _, p := range r.parked {
+		if r.store.Held() > 0 && r.c.now().Sub(p.since) < heldPatience && r.unsure(p.since) {
+			kept = append(kept, p)
+			continue
+		}
+		r.c.barrier(barrier{r, p.done})
+	}
+	clear(r.parked[len(kept):])
+	r.parked = kept
+}
+
+// unsure reports whether data waits that came before a time, but not so long
+// before that its Template is given up.
+func (r *receiver) unsure(before time.Time) bool {
+	for _, d := range r.domains {
+		if d.store.Waits(before.Add(-heldPatience), before) {
+			return true
+		}
+	}
+	return false
 }
 
 // Closed implements transport.Receiver.

@@ -198,6 +198,9 @@ func (s *Store) Close(dropped func(*Domain, Held)) {
 	}
 }
 
+// Held is the number of data sets that wait, in all domains.
+func (s *Store) Held() int { return s.used[resSets] }
+
 // Stats returns a snapshot.
 func (s *Store) Stats() StoreStats {
 	st := s.stats

@@ -55,6 +55,17 @@ func (d *Domain) Release(id uint16, visit func(Held)) {
 	d.keep(kept)
 }
 
+// Waits reports whether a data set waits that came after one time and not
+// after the other.
+func (d *Domain) Waits(after, until time.Time) bool {
+	for i := range d.held { // oldest first
+		if at := d.held[i].Message.Now; at.After(after) {
+			return !at.After(until)
+		}
+	}
+	return false
+}
+
 func (d *Domain) expireHeld(before time.Time, expired func(*Domain, Held)) {
 	if len(d.held) == 0 || !d.held[0].Message.Now.Before(before) {
 		return
