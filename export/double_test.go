@@ -195,8 +195,10 @@ func (s *testSession) Probe(ctx context.Context) error {
 		case <-s.done:
 			over = true
 		case <-ctx.Done():
-			s.mu.Lock()
-			return ctx.Err()
+			if over = isDone(s.done); !over {
+				s.mu.Lock()
+				return ctx.Err()
+			}
 		}
 		s.mu.Lock()
 		if over && !s.lastWord {

@@ -256,7 +256,7 @@ type loop struct {
 
 	machine    *rotation.Machine
 	choice     *rotation.Choice
-	building   *building // nil: none is under way, but for those given up
+	building   *building          // nil: none is under way, but for those given up
 	dialers    []transport.Dialer // of the collectors, in order of preference
 	paths      []path             // to these
 	dialed     chan dialResult

@@ -1,7 +1,9 @@
 package export
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -131,7 +133,9 @@ func (e *Exporter) catchUp(ctx context.Context, s *session, now time.Time) error
 // closingWord makes the session end, in each Observation Domain that had data
 // on it, with a Template that was told before: the Sequence Number of its
 // message is that of the record that would be next, so that the collector
-// knows what is missing at the end as well.
+// knows what is missing at the end as well. On a session so short that the
+// Templates were not repeated yet it is all of them: data may wait for one
+// that was lost.
 func (e *Exporter) closingWord(s *session) {
 	if s.props.Reliable {
 		return
@@ -144,17 +148,15 @@ func (e *Exporter) closingWord(s *session) {
 		if sd.seq == 0 {
 			continue
 		}
-		var last *ipfix.Template
-		for _, t := range sd.told {
-			if last == nil || t.ID < last.ID {
-				last = t
-			}
-		}
-		if last == nil {
+		told := slices.SortedFunc(maps.Values(sd.told), func(a, b *ipfix.Template) int { return cmp.Compare(a.ID, b.ID) })
+		if len(told) == 0 {
 			continue
 		}
+		if !sd.schedule.Repeating() {
+			told = told[:1]
+		}
 		for range announceCopies {
-			s.jobs = append(s.jobs, job{d: domains[i], templates: []*ipfix.Template{last}})
+			s.jobs = append(s.jobs, job{d: domains[i], templates: told})
 		}
 	}
 }

@@ -85,6 +85,10 @@ func (s *Schedule) Due(now time.Time, messages uint64) bool {
 	return !s.next.IsZero() && !now.Before(s.next)
 }
 
+// Repeating reports whether the quick repetitions of what was announced are
+// not all done: the collector may not know it yet.
+func (s *Schedule) Repeating() bool { return !s.cfg.Reliable && s.repeats < len(DefaultRepeats) }
+
 // Next is when Due turns true by time; zero means never.
 func (s *Schedule) Next() time.Time { return s.next }
 
