@@ -32,6 +32,8 @@ type Config struct {
 	Loss, Duplicate float64
 	// Seed decides what chance does to the n-th datagram of each way.
 	Seed uint64
+	// Drop says which datagrams are lost beside those. One call at a time.
+	Drop func(way Direction, client netip.AddrPort, data []byte) bool
 	// Record keeps a copy of everything that arrives.
 	Record bool
 }
@@ -213,6 +215,7 @@ func (r *Relay) arrived(way Direction, client netip.AddrPort, back *net.UDPConn,
 	c.Arrived++
 	// The same draws for each datagram, whatever becomes of it.
 	lost, twice := rng.Float64() < r.cfg.Loss, rng.Float64() < r.cfg.Duplicate
+	lost = lost || r.cfg.Drop != nil && r.cfg.Drop(way, client, data)
 	if r.cfg.Record {
 		r.recorded = append(r.recorded, Datagram{way, client, p.data, lost && !r.paused})
 	}
