@@ -40,6 +40,10 @@ type Config struct {
 	// path of a connected socket, where what is in them cannot be cut smaller
 	// any more. Otherwise they are refused.
 	Fragment bool
+	// Apart hands every datagram to the system by itself, where equal ones
+	// would be cut out of one by UDP_SEGMENT: Linux 6.1 panics when such come,
+	// uncut, to its own SCTP over UDP (RFC 6951) on the same host.
+	Apart bool
 	// ReceiveBuffer is the kernel's buffer for datagrams not yet read, in
 	// octets. Zero: DefaultReceiveBuffer for listeners, the system's default
 	// for connected sockets. Negative: the system's default.

@@ -23,8 +23,8 @@ type Conn struct {
 	local  netip.AddrPort
 	remote netip.AddrPort // invalid unless connected
 	mtu    int            // Config.MTU
-	// fragment is Config.Fragment.
-	fragment bool
+	// fragment and apart are Config's.
+	fragment, apart bool
 
 	reads, writes gate
 	writing       sync.Mutex
@@ -103,7 +103,7 @@ func Connect(ctx context.Context, raddr netip.AddrPort, cfg Config) (*Conn, erro
 
 // newConn takes uc over, and closes it on failure.
 func newConn(uc *net.UDPConn, remote netip.AddrPort, receiveBuffer int, cfg Config) (*Conn, error) {
-	c := &Conn{remote: remote, mtu: cfg.MTU, fragment: cfg.Fragment}
+	c := &Conn{remote: remote, mtu: cfg.MTU, fragment: cfg.Fragment, apart: cfg.Apart}
 	if ua, ok := uc.LocalAddr().(*net.UDPAddr); ok {
 		c.local = unmapPort(ua.AddrPort())
 	}

@@ -38,6 +38,7 @@ func (s *socket) open(c *Conn, uc *net.UDPConn) (descriptor, error) {
 	if err = errors.Join(err, optErr); err != nil {
 		return nil, err
 	}
+	s.gso = s.gso && !c.apart
 	s.receiver.init(c.remote)
 	s.sender.init()
 	if s.connected {

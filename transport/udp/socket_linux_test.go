@@ -290,3 +290,17 @@ func setMode(in, out *Conn, mode string) {
 		in.sock.option(unix.SOL_UDP, unix.UDP_GRO, 0)
 	}
 }
+
+// What is to stay apart is not made one run.
+func TestApart(t *testing.T) {
+	families(t, func(t *testing.T, addr netip.Addr) {
+		in := listen(t, addr, Config{})
+		out := connect(t, in.LocalAddr(), Config{Apart: true})
+		if _, err := out.WriteBatch(numbered(slices.Repeat([]int{1200}, 4)...)); err != nil {
+			t.Fatal(err)
+		}
+		if out.sock.n != 4 || out.sock.segments[0] != 1 {
+			t.Errorf("sent as %d messages, the first of %d datagrams", out.sock.n, out.sock.segments[0])
+		}
+	})
+}
