@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -367,29 +368,28 @@ func TestBarrier_WaitsForTemplates(t *testing.T) {
 				c := New(Config{Sinks: []Sink{g}, FlushInterval: time.Hour})
 				r := open(t, c, "exporter", 1, udp)
 				began := time.Now()
-				var answered time.Duration
+				var answered, quick atomic.Int64
 				now(r, message(1, 0, set(256, flow+flow2)))
 				r.Barrier(func() {
-					answered = time.Since(began)
+					answered.Store(int64(time.Since(began)))
 					if n, _ := g.counts(); row.comes && n != 2 {
 						t.Errorf("answered with %d records written", n)
 					}
 				})
 				time.Sleep(500 * time.Millisecond)
-				if answered != 0 {
+				if answered.Load() != 0 {
 					t.Error("answered for data that was not written")
 				}
 				if row.comes {
 					now(r, message(1, 2, set(2, addresses)))
 				}
 				time.Sleep(heldPatience + keeperEvery)
-				if answered < row.after || answered > row.after+keeperEvery+flushSpacing {
-					t.Errorf("answered after %v, want %v", answered, row.after)
+				if at := time.Duration(answered.Load()); at < row.after || at > row.after+keeperEvery+flushSpacing {
+					t.Errorf("answered after %v, want %v", at, row.after)
 				}
-				quick := 0
-				r.Barrier(func() { quick++ })
+				r.Barrier(func() { quick.Add(1) })
 				time.Sleep(2 * flushSpacing)
-				if quick != 1 {
+				if quick.Load() != 1 {
 					t.Error("the next one waits as well")
 				}
 				r.Closed(nil)
