@@ -74,7 +74,7 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 		source: c.String("source"), summary: c.String("summary"), every: c.Duration("stats-every"),
 		watch: c.Duration("watch-files"), resolve: c.Duration("resolve-every"),
 		promisc: c.Bool("promiscuous"), domain: c.IsSet("domain"),
-		dial: endpoint.Config{Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), Log: log},
+		dial: endpoint.Config{Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), DeadAfter: deadAfter(c), Log: log},
 	}
 	if s.source == "" {
 		return nil, config.Usage("one of "+source.Kinds, "--source is missing")
