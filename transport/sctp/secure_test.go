@@ -24,7 +24,17 @@ func secureOne(t *testing.T, edit ...func(*sink)) (s *session, got *sunk, l *ser
 	client, server = memoryPair(listed, listed)
 	l = serve(t, collector, edit...)
 	s = connect(t, l, exporter, client, server)
-	return s, l.session(t), l, client, server
+	got = l.session(t)
+	// Open is told of a session before it receives.
+	until(t, "the session to receive", func() bool {
+		for _, in := range l.living() {
+			in.pump.mu.Lock()
+			defer in.pump.mu.Unlock()
+			return in.pump.to == consumer(in)
+		}
+		return false
+	})
+	return s, got, l, client, server
 }
 
 func typeOf(m sentMessage) record.Type { return record.Type(m.Data[0]) }
@@ -307,7 +317,6 @@ func TestSecure_StopAnswersFirst(t *testing.T) {
 // A fatal alert ends the session.
 func TestSecure_FatalAlert(t *testing.T) {
 	s, got, l, _, _ := secureOne(t)
-	until(t, "session", func() bool { return len(l.living()) == 1 })
 	for _, in := range l.living() {
 		_ = in.turn.take(t.Context())
 		_ = in.sendRecord(t.Context(), record.Alert, []byte{2, 49})
