@@ -11,7 +11,7 @@ import (
 type Config struct {
 	Timers Timers
 	// MaxPacket is the largest packet to send, in octets, the common header
-	// included, UDP's not.
+	// included, UDP's not. What is beyond the constant of that name is not used.
 	MaxPacket int
 	// Seed is random and used once.
 	Seed [32]byte
@@ -20,8 +20,16 @@ type Config struct {
 // EnginePort is both ports of packets from and to the engine.
 const EnginePort = 5000
 
-// EngineMaxPacket is the largest packet that the engine takes.
-const EngineMaxPacket = 8192
+// EngineMaxPacket is the largest packet that the engine takes, MaxPacket the
+// largest to send: the peer may have such an engine, too, and hand it a little
+// more than came.
+const (
+	EngineMaxPacket = 8192
+	MaxPacket       = EngineMaxPacket - 64
+	// minPacket is what every host takes, headers of IP and UDP aside (RFC
+	// 1122, Section 3.3.2), but for a little.
+	minPacket = 512
+)
 
 // SinkStream is a stream that no peer can use: the engine gets what came on a
 // stream that does not exist as messages of this one, so that it acknowledges
@@ -102,12 +110,14 @@ type Association struct {
 	shutdownSent, shutdownAckSent bool
 	closingAt                     time.Time // when one of these was sent last
 	windowShut                    bool
+	engineHolds                   int
 	forwardAt                     time.Time // when FORWARD TSN was,
 	forwardTo                     uint32    // and for which point
 }
 
 // NewAssociation begins after the handshake.
 func NewAssociation(now time.Time, t Terms, cfg Config) *Association {
+	cfg.MaxPacket = max(min(cfg.MaxPacket, MaxPacket), minPacket)
 	a := &Association{
 		terms: t,
 		cfg:   cfg,
@@ -125,7 +135,7 @@ func (a *Association) Terms() *Terms { return &a.terms }
 // EngineMTU is the packet size to set the engine to: what is left of
 // Config.MaxPacket beside AUTH.
 func (a *Association) EngineMTU() int {
-	return min(a.cfg.MaxPacket-a.terms.Auth.overhead(), EngineMaxPacket)
+	return a.cfg.MaxPacket - a.terms.Auth.overhead()
 }
 
 // Enter takes note of a message on an existing stream, which has to be handed

@@ -17,10 +17,55 @@ const noPPID = 0x7FFFFFFF
 // itself does not tell.
 const unorderedPPID = 0x80000000
 
-// ReadPPID turns the identifier of a message read from the engine into what
-// the message came with. One above 2^31-1 is told as 2^31-1.
-func ReadPPID(engine uint32) (ppid uint32, unordered bool) {
-	return engine &^ unorderedPPID, engine&unorderedPPID != 0
+// ReadMessage turns what the engine has read into what the peer sent: the data
+// without its trailer, which aliases b, the payload protocol identifier and
+// whether it came unordered. An identifier above 2^31-1 is told as 2^31-1.
+func ReadMessage(b []byte, engine uint32) (data []byte, ppid uint32, unordered bool) {
+	if n := len(b) - trailerLen; n >= 0 {
+		data = b[:max(n-int(binary.BigEndian.Uint16(b[n:])), 0)]
+	}
+	return data, engine &^ unorderedPPID, engine&unorderedPPID != 0
+}
+
+// A DATA chunk costs the engine memory and time whatever its size, and it
+// counts nothing but user data against the receive buffer. So that a peer
+// cannot have more chunks kept than a buffer is worth, the last chunk of a
+// message is filled up to leastChunk octets for the engine: zeros, and a
+// trailer of two octets that counts them.
+const (
+	leastChunk = 256
+	trailerLen = 2
+	// EngineTrailer is how much longer than the message the engine's may be.
+	EngineTrailer = leastChunk
+	// leastFragment is the least user data of any other chunk. Those are cut
+	// to fill packets (RFC 9260, Section 6.9), and no path is so narrow.
+	leastFragment = 64
+)
+
+// MaxEntries is how many DATA chunks an engine needs to keep for a receive
+// buffer of so many octets.
+func MaxEntries(window uint32) uint32 { return max(window/leastChunk, 64) }
+
+var zeros [leastChunk]byte
+
+// appendEngineData writes DATA for the engine, with the trailer if it is a
+// message's last chunk.
+func appendEngineData(b []byte, d *wire.Data) []byte {
+	at := len(b)
+	b = d.Append(b)
+	if d.Flags&wire.FlagEnd == 0 {
+		return b
+	}
+	b = b[:at+wire.DataHeaderLen+len(d.User)]
+	fill := max(leastChunk-trailerLen-len(d.User), 0)
+	b = append(b, zeros[:fill]...)
+	b = binary.BigEndian.AppendUint16(b, uint16(fill))
+	return wire.EndChunk(b, at)
+}
+
+// engineDataLen is what appendEngineData adds, at most.
+func engineDataLen(user int) int {
+	return wire.Padded(wire.DataHeaderLen + max(user+trailerLen, leastChunk))
 }
 
 // Inbound takes a packet of the wire whose checksum is right and whose tag and
@@ -126,13 +171,17 @@ func (a *Association) takeData(b []byte, c *wire.Chunk) (_ []byte, more bool) {
 		// RFC 9260, Sections 6.2 and 3.3.10.9: abort.
 		a.violation(wire.CauseNoUserData, binary.BigEndian.AppendUint32(nil, d.TSN), "DATA without user data")
 		return b, false
-	case len(b)+wire.Padded(wire.DataHeaderLen+len(d.User)) > EngineMaxPacket:
+	case d.Flags&wire.FlagEnd == 0 && len(d.User) < leastFragment:
+		a.drops[DropMalformed]++
+		a.violation(wire.CauseViolation, []byte("tiny fragment"), "tiny fragment")
+		return b, false
+	case len(b)+engineDataLen(len(d.User)) > EngineMaxPacket:
 		if len(b) > wire.HeaderLen {
 			a.kept = true
 			return b, false
 		}
 		a.drops[DropOversized]++
-		a.violation(wire.CauseOutOfResource, nil, "DATA chunk of more than 8 KiB")
+		a.violation(wire.CauseOutOfResource, nil, "DATA chunk of almost 8 KiB or more")
 		return b, false
 	case d.Stream >= a.terms.In:
 		// RFC 9260, Section 6.5: acknowledged, reported, discarded.
@@ -148,7 +197,7 @@ func (a *Association) takeData(b []byte, c *wire.Chunk) (_ []byte, more bool) {
 		d.PPID |= unorderedPPID
 	}
 	a.touch(d.Stream)
-	return d.Append(b), true
+	return appendEngineData(b, &d), true
 }
 
 func (a *Association) touch(stream uint16) {

@@ -3,6 +3,7 @@ package shim
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,7 +97,7 @@ func TestInbound_Malformed(t *testing.T) {
 	padded := dataChunk(a, 0, 0, whole, 0, "abcde")
 	padded[len(padded)-1] = 0xFF
 	want := engineData(a.terms.LocalTag)
-	want = append(want, dataChunk(a, 0, 0, whole, 0, "abcde")...)
+	want = append(want, dataChunk(a, 0, 0, whole, 0, "abcde"+string(make([]byte, 249))+"\x00\xf9")...)
 	for name, chunks := range map[string][]byte{"padding not zero": padded, "padding missing": padded[:len(padded)-3]} {
 		if got := a.Inbound(epoch, rawPacket(a, chunks), nil); !bytes.Equal(got, want) {
 			t.Errorf("%s: the engine gets %x", name, got)
@@ -116,8 +117,8 @@ func TestInbound_PPID(t *testing.T) {
 	} {
 		got := a.Inbound(epoch, rawPacket(a, dataChunk(a, 0, 3, row.flags, row.ppid, "x")), nil)
 		c, _ := chunkOf(got, wire.DATA)
-		ppid, unordered := ReadPPID(wireData(c).PPID)
-		if ppid != row.want || unordered != (row.flags&wire.FlagUnordered != 0) {
+		data, ppid, unordered := ReadMessage(wireData(c).User, wireData(c).PPID)
+		if ppid != row.want || unordered != (row.flags&wire.FlagUnordered != 0) || string(data) != "x" {
 			t.Errorf("%x, flags %x: %x, %v", row.ppid, row.flags, ppid, unordered)
 		}
 	}
@@ -130,9 +131,9 @@ func TestInbound_PPID(t *testing.T) {
 // reported and not delivered.
 func TestInbound_InvalidStream(t *testing.T) {
 	a, _ := couple(t, plainOffer)
-	got := a.Inbound(epoch, rawPacket(a, dataChunk(a, 5, 10, wire.FlagBegin, 0, "secret")), nil)
+	got := a.Inbound(epoch, rawPacket(a, dataChunk(a, 5, 10, wire.FlagBegin, 0, strings.Repeat("secret", 20))), nil)
 	c, _ := chunkOf(got, wire.DATA)
-	if d := wireData(c); d.Stream != SinkStream || d.TSN != a.terms.PeerTSN+5 || d.Flags != whole|wire.FlagUnordered || len(d.User) != 1 {
+	if d := wireData(c); d.Stream != SinkStream || d.TSN != a.terms.PeerTSN+5 || d.Flags != whole|wire.FlagUnordered || len(d.User) != leastChunk {
 		t.Errorf("the engine gets %+v", d)
 	}
 	list := packets(t, a)
@@ -361,5 +362,47 @@ func TestOutbound_WindowShut(t *testing.T) {
 		if a.WindowShut() != row.want {
 			t.Errorf("%x: %v", row.chunk, a.WindowShut())
 		}
+	}
+}
+
+// What a peer can have kept is bounded by the receive buffer, however small its
+// chunks are: the last of a message counts as leastChunk octets at least, the
+// others cannot be tiny.
+func TestInbound_SmallChunksCount(t *testing.T) {
+	a, _ := couple(t, plainOffer)
+	buf := make([]byte, 0, EngineMaxPacket)
+	for _, size := range []int{1, leastChunk - trailerLen - 1, leastChunk - trailerLen, leastChunk, 1400} {
+		text := strings.Repeat("m", size)
+		c, _ := chunkOf(a.Inbound(epoch, rawPacket(a, dataChunk(a, 0, 0, wire.FlagEnd, 0, text)), buf), wire.DATA)
+		user := wireData(c).User
+		if data, _, _ := ReadMessage(user, 0); len(user) < leastChunk || len(user) > max(leastChunk, size+trailerLen) || string(data) != text {
+			t.Errorf("%d octets: the engine keeps %d, %d are read", size, len(user), len(data))
+		}
+	}
+	many := []byte{}
+	for range 300 { // more than fits one packet of the engine
+		many = append(many, dataChunk(a, 0, 0, whole, 0, "x")...)
+	}
+	n := 0
+	for got := a.Inbound(epoch, rawPacket(a, many), buf); len(got) > 0; got = a.Resume(epoch, buf) {
+		n += len(types(got))
+	}
+	if n != 300 {
+		t.Errorf("%d chunks of 300", n)
+	}
+	a.Inbound(epoch, rawPacket(a, dataChunk(a, 0, 0, wire.FlagBegin, 0, strings.Repeat("f", leastFragment))), buf)
+	if a.End().Reason != EndNone {
+		t.Fatalf("%+v", a.End())
+	}
+	a.Inbound(epoch, rawPacket(a, dataChunk(a, 0, 0, wire.FlagBegin, 0, strings.Repeat("f", leastFragment-1))), buf)
+	if a.End().Reason != EndViolation {
+		t.Errorf("%+v after a tiny fragment", a.End())
+	}
+	// A trailer that says more than there is takes everything, not more.
+	if data, _, _ := ReadMessage([]byte{1, 2, 0xFF, 0xFF}, 0); len(data) != 0 {
+		t.Errorf("%x", data)
+	}
+	if data, _, _ := ReadMessage([]byte{1}, 0); len(data) != 0 {
+		t.Errorf("%x", data)
 	}
 }

@@ -37,8 +37,10 @@ func (a *Association) Outbound(now time.Time, packet, b []byte) []byte {
 			}
 		case wire.SACKChunk:
 			b = wire.AppendView(b, &c, 0)
-			v, ok := wire.ParseSACK(c.Value)
-			a.windowShut = ok && v.Window == 0 && v.Gaps() == 0
+			if v, ok := wire.ParseSACK(c.Value); ok {
+				a.windowShut = v.Window == 0 && v.Gaps() == 0
+				a.engineHolds = int(a.terms.LocalWindow - min(v.Window, a.terms.LocalWindow))
+			}
 		case wire.Shutdown, wire.ShutdownAck:
 			b = wire.AppendView(b, &c, 0)
 			a.closing(now, c.Type)
@@ -87,6 +89,15 @@ func (a *Association) closing(now time.Time, t wire.ChunkType) {
 // misses nothing: if there is nothing to read then either, it holds the
 // beginning of a message that will never fit.
 func (a *Association) WindowShut() bool { return a.windowShut }
+
+// EngineHolds is what the engine has received and nobody has read yet, in
+// octets, by its last SACK; nothing that matters after the end.
+func (a *Association) EngineHolds() int {
+	if a.end.Reason != EndNone {
+		return 0
+	}
+	return a.engineHolds
+}
 
 // forward sends a FORWARD TSN for what is given up, anew for the same point
 // only after half an RTO: the engine's attempts to retransmit bring us here

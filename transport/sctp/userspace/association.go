@@ -46,17 +46,11 @@ type association struct {
 	sending chan struct{} // one Send at a time
 	streams streams
 	rx      rx
+	use     usage
 
 	messagesSent, bytesSent atomic.Uint64
 	queueDrops              atomic.Uint64
 }
-
-// inboxFactor is how much may wait for pion, in receive buffers.
-const inboxFactor = 2
-
-// maxEntries bounds the DATA chunks that pion keeps for one stream: each costs
-// it time, whatever its size.
-const maxEntries = 8192
 
 // newAssociation builds an association whose handshake is over. It is begun by
 // start.
@@ -74,11 +68,12 @@ func newAssociation(now time.Time, s *Socket, cfg *Config, t shim.Terms, d *tran
 	}
 	a.core = shim.NewAssociation(now, t, shim.Config{
 		Timers:    cfg.timers(),
-		MaxPacket: s.maxPacket(d.Peer),
+		MaxPacket: s.conn.MaxDatagram(d.Peer),
 		Seed:      random(),
 	})
-	a.in.init(inboxFactor*cfg.ReceiveBuffer + 1<<16)
-	a.rx.init(cfg.ReceiveBuffer/4, func() { a.Abort("message longer than 65535 octets") })
+	a.use.total = &s.use
+	a.in.init(cfg.ReceiveBuffer+1<<16, &a.use)
+	a.rx.init(cfg.ReceiveBuffer/4, &a.use, func() { a.Abort("message longer than 65535 octets") })
 	a.streams.init()
 	return a
 }
@@ -92,7 +87,7 @@ func (a *association) start(now time.Time) error {
 		pion.WithMTU(uint32(a.core.EngineMTU())),
 		pion.WithMaxReceiveBufferSize(a.terms.LocalWindow),
 		pion.WithMaxMessageSize(maxMessage),
-		pion.WithMaxReassemblyQueueEntries(maxEntries),
+		pion.WithMaxReassemblyQueueEntries(shim.MaxEntries(a.terms.LocalWindow)),
 		pion.WithRTOMax(float64(a.cfg.RTOMax.Milliseconds())),
 		pion.WithEnableInterleaving(false),
 		pion.WithEnableZeroChecksum(true),
@@ -127,6 +122,10 @@ func (a *association) deliver(_ time.Time, packet []byte, d *transport.Datagram)
 		a.mu.Lock()
 		a.remote = d.Peer
 		a.mu.Unlock()
+	}
+	if a.s.greedy(&a.use) {
+		a.queueDrops.Add(1)
+		return
 	}
 	p := append(take(len(packet)), packet...)
 	if !a.in.put(p) {
@@ -233,6 +232,10 @@ func (a *association) leave(engine *pion.Association) {
 	if engine != nil {
 		_ = engine.Close() // engineConn's error: none
 	}
+	a.mu.Lock()
+	a.use.holds(0)
+	a.mu.Unlock()
+	a.rx.uncharge()
 }
 
 // errViolation: this side aborted the association for the peer's fault.

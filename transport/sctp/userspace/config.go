@@ -19,8 +19,11 @@ const (
 	DefaultMaxAssociations = 4096
 	// DefaultMaxPerPrefix bounds those from one /24 of IPv4 or /56 of IPv6.
 	DefaultMaxPerPrefix = 512
-	// DefaultHandshakes is how many INITs and COOKIE ECHOs are answered in a
-	// second, DefaultHandshakesPerPrefix how many of one prefix.
+	// DefaultMemory bounds what a Socket's associations have received and
+	// nobody has read yet, in octets.
+	DefaultMemory = 256 << 20
+	// DefaultHandshakes is how many INITs are answered in a second,
+	// DefaultHandshakesPerPrefix how many of one prefix.
 	DefaultHandshakes          = 2000
 	DefaultHandshakesPerPrefix = 200
 	// DefaultStrays is how many packets of no association are answered in a
@@ -41,6 +44,7 @@ type Config struct {
 
 	// What a Socket takes of others; 0: the defaults above.
 	MaxAssociations, MaxPerPrefix   int
+	Memory                          int
 	Handshakes, HandshakesPerPrefix int
 	Strays                          int
 }
@@ -64,6 +68,7 @@ func (c Config) withDefaults() Config {
 	c.UDPPort = cmp.Or(c.UDPPort, DefaultUDPPort)
 	c.MaxAssociations = cmp.Or(c.MaxAssociations, DefaultMaxAssociations)
 	c.MaxPerPrefix = cmp.Or(c.MaxPerPrefix, DefaultMaxPerPrefix)
+	c.Memory = cmp.Or(c.Memory, DefaultMemory)
 	c.Handshakes = cmp.Or(c.Handshakes, DefaultHandshakes)
 	c.HandshakesPerPrefix = cmp.Or(c.HandshakesPerPrefix, DefaultHandshakesPerPrefix)
 	c.Strays = cmp.Or(c.Strays, DefaultStrays)

@@ -125,7 +125,7 @@ func (s *Socket) receiveEcho(now time.Time, d *transport.Datagram, h wire.Header
 		s.drops.add(shim.DropMalformed)
 		return
 	}
-	if !s.handshakes.Allow(now, d.Peer.Addr()) {
+	if !s.echoes.Allow(now, d.Peer.Addr()) {
 		s.limited.Add(1)
 		s.drops.add(shim.DropLimited)
 		return

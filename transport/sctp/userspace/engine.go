@@ -70,6 +70,7 @@ func (c engineConn) Write(b []byte) (int, error) {
 	p := a.core.Outbound(now, b, take(len(b)+64))
 	to, from := a.remote, a.from
 	shut := a.core.WindowShut()
+	a.use.holds(a.core.EngineHolds())
 	a.mu.Unlock()
 	if len(p) == 0 {
 		give(p)

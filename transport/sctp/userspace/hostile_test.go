@@ -248,6 +248,47 @@ func TestListener_Limits(t *testing.T) {
 	}
 }
 
+// What nobody reads is bounded on the socket in all, and associations that are
+// read go on beside those that are not.
+func TestSocket_MemoryIsShared(t *testing.T) {
+	const memory = 400_000
+	l := listen(t, loopback4, Config{Memory: memory})
+	socket := l.(*acceptor).s
+	flood := patient()
+	ctx, cancel := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	for range 3 { // never read
+		ca, err := dial(t, l, flood)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := receive(t, ca)
+		if _, err := l.Accept(withPatience(t)); err != nil {
+			t.Fatal(err)
+		}
+		senders.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := c.Send(ctx, []sctp.Message{{Data: numbered(0, 1200)}}); err != nil {
+					return
+				}
+			}
+		})
+	}
+	defer senders.Wait()
+	defer cancel()
+	eventually(t, func() bool { return l.Stats().Dropped[shim.DropQueue.String()] > 0 }, func() any { return l.Stats() })
+	s, c := pairOn(t, l, patient())
+	for i := range 300 {
+		c.send(t, sctp.Message{Data: numbered(i, 1200)})
+		if g := s.next(t, sctp.EventMessage); !bytes.Equal(g.data, numbered(i, 1200)) {
+			t.Fatalf("message %d: %.8q", i, g.data)
+		}
+		if use := socket.use.Load(); use > 2*memory {
+			t.Fatalf("%d octets held", use)
+		}
+	}
+}
+
 func TestDial_Fails(t *testing.T) {
 	plain := listen(t, loopback4, Config{})
 	secure := listen(t, loopback4, Config{Config: sctp.Config{Auth: true}})
@@ -355,6 +396,9 @@ func TestSocket_ManyAssociations(t *testing.T) {
 	work.Wait()
 	eventually(t, func() bool { return server.Associations() == 0 }, living)
 	server.Close()
+	if n := server.use.Load() + client.use.Load(); n != 0 {
+		t.Errorf("%d octets are still accounted for", n)
+	}
 	eventually(t, func() bool { return runtime.NumGoroutine() <= before },
 		func() any { b := make([]byte, 1<<16); return string(b[:runtime.Stack(b, true)]) })
 }
@@ -421,7 +465,7 @@ func TestAssociation_RandomPackets(t *testing.T) {
 			if wire.ChunkType(kind) == wire.DATA && size == 12 {
 				continue // no user data: ends the association
 			}
-			seed = wire.AppendChunk(seed[:0], wire.ChunkType(kind), byte(size), b)
+			seed = wire.AppendChunk(seed[:0], wire.ChunkType(kind), byte(size)|wire.FlagEnd, b)
 			p := packet(to.terms.PeerPort, to.terms.LocalTag, seed)
 			from.s.out.put(append(take(len(p)), p...), from.remote, netip.Addr{}, true)
 		}

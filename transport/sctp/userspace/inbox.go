@@ -10,12 +10,13 @@ type inbox struct {
 	first   int
 	bytes   int
 	limit   int
+	use     *usage
 	closed  bool
 }
 
-func (q *inbox) init(limit int) {
+func (q *inbox) init(limit int, use *usage) {
 	q.arrived.L = &q.mu
-	q.limit = limit
+	q.limit, q.use = limit, use
 }
 
 // put takes a packet in a buffer of take; false when there is no room.
@@ -26,6 +27,7 @@ func (q *inbox) put(p []byte) bool {
 		return false
 	}
 	q.bytes += cap(p)
+	q.use.add(cap(p))
 	if q.first > 0 && len(q.packets) == cap(q.packets) {
 		n := copy(q.packets, q.packets[q.first:])
 		clear(q.packets[n:])
@@ -52,6 +54,7 @@ func (q *inbox) get() ([]byte, bool) {
 		q.packets, q.first = q.packets[:0], 0
 	}
 	q.bytes -= cap(p)
+	q.use.add(-cap(p))
 	return p, true
 }
 

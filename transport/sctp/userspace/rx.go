@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	pion "github.com/pion/sctp"
 
@@ -40,13 +41,14 @@ type rx struct {
 	err     error    // the association has ended
 	drained bool     // pion has dealt with the last packet
 
+	use              *usage
 	messages, octets uint64
 	tooLarge         func() // called once when pion holds a message over the limit
 }
 
-func (r *rx) init(limit int, tooLarge func()) {
+func (r *rx) init(limit int, use *usage, tooLarge func()) {
 	r.arrived.L = &r.mu
-	r.limit, r.tooLarge = limit, tooLarge
+	r.limit, r.use, r.tooLarge = limit, use, tooLarge
 }
 
 // expect notes the streams of the packet that pion gets next.
@@ -92,7 +94,7 @@ func (r *rx) fetch(s *streams) {
 	if r.bytes >= r.limit {
 		return
 	}
-	buf := large.Get().(*[maxMessage + 1]byte)
+	buf := large.Get().(*engineMessage)
 	defer large.Put(buf)
 	zeroLast(r.ready)
 	for i, id := range r.ready {
@@ -108,8 +110,9 @@ func (r *rx) fetch(s *streams) {
 // read takes a stream's messages; false when there is no more room.
 func (r *rx) read(st *pion.Stream, id uint16, buf []byte) bool {
 	for r.bytes < r.limit {
-		n, ppid, err := st.ReadSCTP(buf)
-		if errors.Is(err, io.ErrShortBuffer) || n > maxMessage {
+		n, engine, err := st.ReadSCTP(buf)
+		data, ppid, unordered := shim.ReadMessage(buf[:min(n, len(buf))], uint32(engine))
+		if errors.Is(err, io.ErrShortBuffer) || len(data) > maxMessage {
 			if r.tooLarge != nil {
 				go r.tooLarge()
 				r.tooLarge = nil
@@ -124,12 +127,30 @@ func (r *rx) read(st *pion.Stream, id uint16, buf []byte) bool {
 		}
 		it := r.push()
 		it.kind = sctp.EventMessage
-		it.message.Stream = id
-		it.message.PPID, it.message.Unordered = shim.ReadPPID(uint32(ppid))
-		it.message.Data = append(take(n), buf[:n]...)
-		r.bytes += n
+		it.message.Stream, it.message.PPID, it.message.Unordered = id, ppid, unordered
+		it.message.Data = append(take(len(data)), data...)
+		r.charge(it.message.Data, 1)
 	}
 	return false
+}
+
+// itemCost is what an item takes beside its buffer.
+const itemCost = 128
+
+// charge accounts for a message that comes (1) or goes (-1); r.mu is held.
+func (r *rx) charge(data []byte, sign int) {
+	n := sign * (cap(data) + itemCost)
+	r.bytes += n
+	r.use.add(n)
+}
+
+// uncharge takes what is left off the account: the association has ended, and
+// whether somebody reads it is no longer the socket's concern.
+func (r *rx) uncharge() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.use.add(-r.bytes)
+	r.use = &usage{total: new(atomic.Int64)}
 }
 
 // push adds an empty item; r.mu is held.
@@ -247,7 +268,7 @@ func (r *rx) hand(ev *sctp.Event) {
 	switch it.kind {
 	case sctp.EventMessage:
 		r.last = it.message.Data
-		r.bytes -= len(r.last)
+		r.charge(r.last, -1)
 		r.messages++
 		r.octets += uint64(len(r.last))
 	case sctp.EventSendFailed:

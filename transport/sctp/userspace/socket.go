@@ -35,8 +35,12 @@ type Socket struct {
 	total  int
 	closed bool
 
-	handshakes, strays *shim.Limiter // of the reader
-	scratch            []byte        // of the reader
+	// Of the reader. A COOKIE ECHO proves its sender's address: whoever forges
+	// INITs from there does not use up what answers it.
+	handshakes, echoes, strays *shim.Limiter
+	scratch                    []byte
+
+	use atomic.Int64 // of all associations
 
 	packets, bytes   atomic.Uint64
 	limited, refused atomic.Uint64
@@ -60,6 +64,10 @@ type peerKey struct {
 	local, peer uint16 // SCTP ports
 }
 
+// echoFactor is how many COOKIE ECHOs are looked at for each INIT that is
+// answered: it takes a MAC to see that one is not ours.
+const echoFactor = 10
+
 // socketBuffer is what a Socket asks of the kernel for packets not yet read,
 // in octets.
 const socketBuffer = 4 << 20
@@ -70,7 +78,7 @@ func Open(addr netip.AddrPort, cfg Config) (*Socket, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	conn, err := udp.Listen(addr, udp.Config{MTU: cfg.MTU, ReceiveBuffer: socketBuffer})
+	conn, err := udp.Listen(addr, udp.Config{MTU: cfg.MTU, ReceiveBuffer: socketBuffer, Apart: true})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +90,7 @@ func connect(ctx context.Context, remote netip.AddrPort, cfg Config) (*Socket, e
 	if cfg.Local.IsValid() {
 		return Open(cfg.Local, cfg)
 	}
-	conn, err := udp.Connect(ctx, remote, udp.Config{MTU: cfg.MTU, ReceiveBuffer: socketBuffer, Fragment: true})
+	conn, err := udp.Connect(ctx, remote, udp.Config{MTU: cfg.MTU, ReceiveBuffer: socketBuffer, Fragment: true, Apart: true})
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +109,7 @@ func newSocket(conn *udp.Conn, cfg Config) *Socket {
 		ports:      make(map[uint16]*acceptor),
 		counts:     make(map[netip.Prefix]int),
 		handshakes: shim.NewLimiter(cfg.Handshakes, cfg.HandshakesPerPrefix),
+		echoes:     shim.NewLimiter(echoFactor*cfg.Handshakes, echoFactor*cfg.HandshakesPerPrefix),
 		strays:     shim.NewLimiter(cfg.Strays, max(cfg.Strays/10, 1)),
 	}
 	s.out.init()
@@ -217,9 +226,4 @@ func (s *Socket) newTag() uint32 {
 			return tag
 		}
 	}
-}
-
-// maxPacket is the largest SCTP packet to a peer.
-func (s *Socket) maxPacket(peer netip.AddrPort) int {
-	return min(s.conn.MaxDatagram(peer), shim.EngineMaxPacket)
 }
