@@ -140,6 +140,17 @@ type Config struct {
 	// is no session and what is left at the end; empty: nothing is. It
 	// belongs to one Exporter. Spool says how; its Registry, Log and Dropped
 	// are the Exporter's.
+	//
+	// Nothing that was spooled is lost, but for Spool.MaxBytes and broken
+	// disks: it is marked as delivered when the collector has confirmed it
+	// (where probes confirm nothing: Retain after it was sent), and comes
+	// again after a restart until then. When a collector is known to be dead,
+	// DeadAfter at the latest, what it had not confirmed is spooled at once,
+	// and all that comes while there is no session within MaxDelay; after
+	// other ends of a session, and at the beginning, a second later. A kill -9
+	// of the Exporter so costs what was in memory only: with a collector that
+	// lives, what is not sent yet, of MaxDelay's length if it keeps up; with
+	// one that is dying, what came since it confirmed last.
 	SpoolDir string
 	Spool    spool.Config
 	// SpoolRate bounds the records taken back out of it a second; 0: 20000,

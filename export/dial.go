@@ -211,7 +211,10 @@ func (e *Exporter) lose(s *session, now time.Time, cause error) {
 		cause = transport.ErrPeerClosed
 	}
 	l.lastErr = cause
-	l.without = now
+	l.without, l.spillFrom = now, now
+	if ended(s.t) {
+		l.spillFrom = now.Add(spillAfter) // it may be back at once
+	}
 	l.cur = nil
 	e.mu.Lock()
 	e.session = nil

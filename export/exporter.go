@@ -271,6 +271,7 @@ type loop struct {
 	always    <-chan time.Time // closed: an event that is always there
 	wg        sync.WaitGroup
 	without   time.Time // since when there is no session
+	spillFrom time.Time // then what waits goes to the spool
 	lingerTo  time.Time // a small batch waits until then for company
 	statsAt   time.Time
 	pace      bucket
@@ -298,6 +299,6 @@ func (l *loop) start(e *Exporter, now time.Time) {
 	l.choice = rotation.NewChoice(rotation.ChoiceConfig{Collectors: len(l.dialers), Return: e.cfg.ReturnAfter})
 	l.paths = make([]path, len(l.dialers))
 	l.pace = bucket{rate: e.cfg.MaxRate}
-	l.without = now
+	l.without, l.spillFrom = now, now.Add(spillAfter)
 	l.buf = make([]byte, 0, e.cfg.MaxMessage)
 }

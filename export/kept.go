@@ -64,6 +64,9 @@ func (e *Exporter) keep(s *session, m *message, now time.Time) {
 	}
 	s.kept.push(m, s.octets, now)
 	for s.kept.octets > e.cfg.RetainBytes {
+		if s.canProbe && s.kept.first().m.pos != (spool.Position{}) {
+			return // what was spooled is confirmed, or sent again
+		}
 		if old := s.kept.pop(); old.withdraw != nil {
 			e.done(old, now)
 		} else {

@@ -11,7 +11,8 @@ import (
 
 const (
 	// spillAfter is how long there may be no session before what waits goes
-	// to the spool, and how long after a failure it is tried again.
+	// to the spool, unless the collector is known to be dead, and how long
+	// after a failure it is tried again.
 	spillAfter = time.Second
 	// defaultSpoolRate of records a second: what comes back of the spool
 	// leaves the collector room for the present.
@@ -90,7 +91,7 @@ func (e *Exporter) spill(m *message) bool {
 func (e *Exporter) spillQueue(now time.Time) {
 	b := &e.back
 	l := &e.loop
-	if b.spool == nil || l.cur != nil || now.Sub(l.without) < spillAfter {
+	if b.spool == nil || l.cur != nil || now.Before(l.spillFrom) {
 		return
 	}
 	e.mu.Lock()
@@ -118,7 +119,7 @@ func (e *Exporter) spillAt(now time.Time) time.Time {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch at := e.loop.without.Add(spillAfter); {
+	switch at := e.loop.spillFrom; {
 	case now.Before(at):
 		return at
 	case !b.failed.IsZero() && e.queue.len() > 0:
@@ -141,6 +142,10 @@ func (e *Exporter) unspool(now time.Time) {
 		busy := e.queue.len() >= batchMessages || e.queue.octets > e.cfg.QueueBytes/4
 		e.mu.Unlock()
 		if busy {
+			return
+		}
+		if s := e.loop.cur; s.canProbe && s.kept.octets > e.cfg.RetainBytes/2 {
+			s.probe(now) // keep could not let go of more
 			return
 		}
 		if wait := b.pace.wait(now); wait > 0 {

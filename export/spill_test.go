@@ -302,3 +302,65 @@ func TestSpool_RefusesForAWhile(t *testing.T) {
 		}
 	})
 }
+
+// When the collector is known to be dead, what it did not confirm is on disk at
+// once, and what comes then as soon as its message is full or old.
+func TestSpool_DeathIsSpooledAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := newTestSession(1, dtlsLike, 1400)
+		e := start(t, Config{Dialer: refusals(0, s), SpoolDir: dir, MaxDelay: 100 * time.Millisecond})
+		time.Sleep(10 * time.Second)
+		s.die()
+		died := time.Now()
+		e.write(1, 500)
+		time.Sleep(time.Until(died.Add(3 * time.Second)))
+		e.write(501, 600)
+		time.Sleep(200 * time.Millisecond)
+		killed := t.TempDir() // what a kill -9 leaves now
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		_ = e.close(time.Second)
+		next := newTestSession(2, dtlsLike, 1400)
+		e = start(t, Config{Dialer: refusals(0, next), SpoolDir: killed})
+		time.Sleep(5 * time.Second)
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		check(t, next)
+		if got := slices.Sorted(slices.Values(numbers(next.domains[0]))); !slices.Equal(got, upTo(1, 600)) {
+			t.Errorf("%d of 600 records survived", len(got))
+		}
+	})
+}
+
+// What came out of the spool is not let go of for want of room before it is
+// confirmed.
+func TestSpool_UnconfirmedIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		a, b := newTestSession(1, dtlsLike, 1400), newTestSession(2, dtlsLike, 1400)
+		e := start(t, Config{
+			Dialer: refusals(4, a, b), SpoolDir: dir, SpoolRate: -1, Window: -1, RetainBytes: 64 << 10,
+			Heartbeat: 30 * time.Second, DeadAfter: time.Minute,
+		})
+		e.write(1, 30_000)
+		for alive := true; alive; time.Sleep(time.Millisecond) {
+			a.mu.Lock()
+			alive = a.answered == 0
+			a.mu.Unlock()
+		}
+		a.die()
+		time.Sleep(10 * time.Second)
+		a.fail(errRefused)
+		time.Sleep(10 * time.Second)
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		atLeastOnce(t, 30_000, e.Summary(), a, b)
+		if st := e.Stats(); st.RecordsReplayed == 0 || st.RecordsUnkept != 0 {
+			t.Errorf("%d sent again, %d were not kept", st.RecordsReplayed, st.RecordsUnkept)
+		}
+	})
+}
