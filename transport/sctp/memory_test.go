@@ -24,6 +24,7 @@ type memory struct {
 	chunks []byte // that this end demands authenticated
 	pr     bool
 	most   int
+	room   int // one more than the messages it takes; 0: any number
 
 	// Under world.mu.
 	keys    map[uint16][]byte
@@ -141,6 +142,13 @@ func (m *memory) Send(ctx context.Context, batch []Message) (n int, err error) {
 		case len(msg.Data) > m.most:
 			return n, transport.ErrTooLarge
 		}
+		if m.room == 1 {
+			m.w.mu.Unlock()
+			<-ctx.Done()
+			m.w.mu.Lock()
+			return n, context.Cause(ctx)
+		}
+		m.room = max(m.room-1, 0)
 		m.log = append(m.log, sentMessage{Message: msg, key: m.active, drained: len(m.flight) == 0})
 		msg.Data = bytes.Clone(msg.Data)
 		m.log[len(m.log)-1].Data = msg.Data

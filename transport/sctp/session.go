@@ -20,6 +20,9 @@ const (
 	// under a load that never lets the association run dry: then Send waits
 	// once until all has arrived.
 	checkpoint = 2 * time.Second
+	// roomMost is how long Send waits for room before it says that the peer is
+	// busy.
+	roomMost = 100 * time.Millisecond
 	// lingerMost bounds the end of an association that the peer began.
 	lingerMost = 5 * time.Second
 )
@@ -174,8 +177,27 @@ func (s *session) over() error {
 	}
 }
 
-// Send implements transport.Session.
+// Send implements transport.Session. What there is room for is taken without
+// further ado; for the rest it waits a moment.
 func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, context.Cause(ctx)
+	}
+	n, err = s.sendBatch(atOnce, batch)
+	if !errors.Is(err, context.Canceled) {
+		return n, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, roomMost, transport.ErrBusy)
+	defer cancel()
+	k, err := s.sendBatch(ctx, batch[n:])
+	if err != nil && errors.Is(context.Cause(ctx), transport.ErrBusy) {
+		err = transport.ErrBusy
+	}
+	return n + k, err
+}
+
+// sendBatch sends until ctx ends; with one that has ended, it never waits.
+func (s *session) sendBatch(ctx context.Context, batch []transport.Outgoing) (n int, err error) {
 	if err := s.turn.take(ctx); err != nil {
 		return 0, err
 	}
@@ -186,9 +208,6 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 		}
 		if s.closing {
 			return n, transport.ErrClosed
-		}
-		if err := ctx.Err(); err != nil {
-			return n, context.Cause(ctx)
 		}
 		if err := s.checkpoint(ctx); err != nil {
 			return n, err
@@ -233,7 +252,7 @@ func (s *session) sendSome(ctx context.Context, batch []transport.Outgoing) (int
 	s.sent.Add(uint64(n))
 	switch {
 	case err != nil:
-		if ctx.Err() == nil {
+		if ctx.Err() == nil || !errors.Is(err, context.Cause(ctx)) {
 			s.fails.Add(1)
 		}
 		return n, err

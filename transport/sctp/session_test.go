@@ -271,6 +271,28 @@ func TestSession_Checkpoint(t *testing.T) {
 	}
 }
 
+// A peer that takes nothing is busy, not dead, and Send says so soon.
+func TestSession_Busy(t *testing.T) {
+	s, got, _, client, _ := plain(t, SessionConfig{})
+	client.w.mu.Lock()
+	client.room = 3
+	client.w.mu.Unlock()
+	batch := []transport.Outgoing{out(1, "1"), out(1, "2"), out(1, "3")}
+	if n, err := s.Send(t.Context(), batch); n != 2 || !errors.Is(err, transport.ErrBusy) {
+		t.Errorf("took %d, %v", n, err)
+	}
+	_ = s.turn.take(t.Context()) // as a probe that waits for its stream
+	if n, err := s.Send(t.Context(), batch[2:]); n != 0 || !errors.Is(err, transport.ErrBusy) {
+		t.Errorf("took %d, %v", n, err)
+	}
+	s.turn.give()
+	client.w.mu.Lock()
+	client.room = 10
+	client.w.mu.Unlock()
+	send(t, s, batch[2])
+	expect(t, got, batch...)
+}
+
 func TestListener_Limits(t *testing.T) {
 	l := serve(t, SessionConfig{MaxSessions: 3, MaxSessionsPerPrefix: 2})
 	var first *session

@@ -640,11 +640,11 @@ func testSilence(t *testing.T) {
 func testAddresses(t *testing.T) {
 	harness.Run(t, "ip", "addr", "add", "127.0.0.2/8", "dev", "lo")
 	defer harness.Try(t, "ip", "addr", "del", "127.0.0.2/8", "dev", "lo")
-	l := listen(t, quick, "127.0.0.1:0", "127.0.0.2:0")
-	harness.Run(t, "ip", "addr", "add", "127.0.0.3/8", "dev", "lo")
-	defer harness.Try(t, "ip", "addr", "del", "127.0.0.3/8", "dev", "lo")
 	cfg := quick
 	cfg.MaxRetransmits = 100
+	l := listen(t, cfg, "127.0.0.1:0", "127.0.0.2:0")
+	harness.Run(t, "ip", "addr", "add", "127.0.0.3/8", "dev", "lo")
+	defer harness.Try(t, "ip", "addr", "del", "127.0.0.3/8", "dev", "lo")
 	from = ends("127.0.0.3:0") // its own is not to be cut
 	defer func() { from = nil }()
 	c, s := connect(t, cfg, l, "127.0.0.2")

@@ -210,15 +210,13 @@ func (a *association) sendSome(ctx context.Context, batch []sctp.Message) (n int
 // waitForRoom sends as soon as the socket takes something; ctx and the end of
 // the association end the wait.
 func (a *association) waitForRoom(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	a.sender.wait = true
-	stop := context.AfterFunc(ctx, func() { _ = a.file.SetWriteDeadline(past) })
-	err := a.rc.Write(a.sender.try)
-	if !stop() && !a.isOver() {
-		_ = a.file.SetWriteDeadline(time.Time{})
-		// The end may have come in between: it must stay visible.
-		if a.isOver() {
-			_ = a.file.SetWriteDeadline(past)
-		}
+	err := interruptible(ctx, a.file.SetWriteDeadline, func() error { return a.rc.Write(a.sender.try) })
+	if a.isOver() { // its wake-up stays
+		_ = a.file.SetWriteDeadline(past)
 	}
 	switch {
 	case err == nil:
@@ -227,6 +225,22 @@ func (a *association) waitForRoom(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return a.sendErr(nil)
+}
+
+// interruptible calls f, and lets the end of ctx wake it by a deadline that is
+// over. The deadline is gone when it returns.
+func interruptible(ctx context.Context, deadline func(time.Time) error, f func() error) error {
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = deadline(past)
+		close(woken)
+	})
+	err := f()
+	if !stop() {
+		<-woken
+		_ = deadline(time.Time{})
+	}
+	return err
 }
 
 // sendErr is the end of the association as a sender sees it.

@@ -136,12 +136,10 @@ func connected(ctx context.Context, file *os.File) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = file.SetWriteDeadline(past) })
-	defer stop()
 	var failure error
 	// The state is looked at each time, the first included: on a quick path the
 	// association is up before the poller was asked, which then would not tell.
-	err = rc.Write(func(fd uintptr) bool {
+	look := func(fd uintptr) bool {
 		errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 		if err != nil {
 			failure = os.NewSyscallError("getsockopt SO_ERROR", err)
@@ -153,7 +151,8 @@ func connected(ctx context.Context, file *os.File) error {
 		}
 		_, err = unix.Getpeername(int(fd))
 		return !errors.Is(err, unix.ENOTCONN)
-	})
+	}
+	err = interruptible(ctx, file.SetWriteDeadline, func() error { return rc.Write(look) })
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -211,14 +210,10 @@ const acceptPause = 50 * time.Millisecond
 
 // Accept implements sctp.Acceptor.
 func (l *acceptor) Accept(ctx context.Context) (sctp.Association, error) {
-	stop := context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(past) })
-	defer func() {
-		if !stop() {
-			_ = l.file.SetReadDeadline(time.Time{})
-		}
-	}()
 	for {
-		fd, errno, err := l.accept()
+		var fd int
+		var errno error
+		err := interruptible(ctx, l.file.SetReadDeadline, func() (err error) { fd, errno, err = l.accept(); return err })
 		if ctx.Err() != nil {
 			if fd >= 0 {
 				_ = unix.Close(fd)
