@@ -195,7 +195,7 @@ func (e *Exporter) Close(ctx context.Context) error {
 		if err := e.closeSpool(false); err != nil || unsent == 0 {
 			return err
 		}
-		return fmt.Errorf("%d records were not sent: the exporter never ran", unsent)
+		return fmt.Errorf("%s not sent: the exporter never ran", records(unsent))
 	}
 	<-e.finished
 	return e.closeErr

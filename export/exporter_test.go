@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -570,4 +571,37 @@ func TestStatistics_RFC7011_4(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+}
+
+// Who gives up says after what time, why, what it costs and what to do.
+func TestGiveUp_SaysWhatToDo(t *testing.T) {
+	for _, row := range []struct {
+		reached bool
+		n       int
+		text    string
+		hint    string
+	}{
+		{false, 1, "given up after 10s without a session: connection refused\n1 record was not sent", "listen there"},
+		{true, 2, "given up after 10s without a session: connection refused\n2 records were not sent", "there was a session before"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := &testDialer{}
+			s := newTestSession(1, dtlsLike, 1400)
+			if row.reached {
+				d.next = append(d.next, s)
+			}
+			e := start(t, Config{Dialer: d, GiveUp: 10 * time.Second})
+			time.Sleep(2 * time.Second)
+			s.fail(errRefused)
+			synctest.Wait()
+			e.write(1, row.n)
+			err := <-e.res
+			e.res <- err
+			_ = e.close(time.Second)
+			var hinted interface{ Hint() string }
+			if err == nil || err.Error() != row.text || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), row.hint) || !strings.Contains(hinted.Hint(), "--spool") {
+				t.Errorf("error %q, hint %v", err, hinted)
+			}
+		})
+	}
 }

@@ -50,10 +50,10 @@ func (e *Exporter) Run(ctx context.Context) error {
 		err = nil // what is left is in the spool, or told of below
 	}
 	if unsent > 0 {
-		err = errors.Join(err, fmt.Errorf("%d records were not sent", unsent))
+		err = errors.Join(err, fmt.Errorf("%s not sent", records(unsent)))
 	}
 	if unconfirmed > 0 {
-		err = errors.Join(err, fmt.Errorf("the collector did not confirm the last %d records", unconfirmed))
+		err = errors.Join(err, fmt.Errorf("%s sent, but not confirmed by the collector", records(unconfirmed)))
 	}
 	err = errors.Join(err, e.closeSpool(err == nil && drained && e.yield == nil))
 	e.closeErr = err
@@ -198,11 +198,48 @@ func (e *Exporter) giveUp(now time.Time) error {
 	if e.cfg.GiveUp <= 0 || now.Sub(l.without) < e.cfg.GiveUp {
 		return nil
 	}
-	err := fmt.Errorf("no session for %v", e.cfg.GiveUp)
-	if l.lastErr != nil {
-		err = fmt.Errorf("%w: %w", err, l.lastErr)
+	e.mu.Lock()
+	reached := e.n.opened > 0
+	e.mu.Unlock()
+	return &gaveUp{after: e.cfg.GiveUp, why: l.lastErr, reached: reached, spooled: e.back.spool != nil}
+}
+
+// gaveUp is why Run ended for want of a collector.
+type gaveUp struct {
+	after            time.Duration
+	why              error // nil: the first attempt is still under way
+	reached, spooled bool
+}
+
+func (e *gaveUp) Error() string {
+	s := fmt.Sprintf("given up after %v without a session: ", e.after)
+	if e.why == nil {
+		return s + "no answer so far"
 	}
-	return err
+	return s + e.why.Error()
+}
+
+func (e *gaveUp) Unwrap() error { return e.why }
+
+// Hint tells the way out.
+func (e *gaveUp) Hint() string {
+	s := "does a collector listen there, does a firewall let both ways through, and do both ends trust each other?"
+	if e.reached {
+		s = "there was a session before: does the collector still run?"
+	}
+	s += " --give-up sets how long it is waited for"
+	if !e.spooled {
+		s += ", --spool keeps what is not sent"
+	}
+	return s
+}
+
+// records is "N records were", in words that fit the number.
+func records(n uint64) string {
+	if n == 1 {
+		return "1 record was"
+	}
+	return fmt.Sprintf("%d records were", n)
 }
 
 // noteGap ends a time in which data had to wait for other sessions.
