@@ -159,13 +159,6 @@ func (a *Association) Entered() uint64 { return a.sent.entered() }
 // Buffered is the size of messages not yet settled, in octets.
 func (a *Association) Buffered() int { return a.sent.bytes }
 
-// InFlight counts the DATA chunks that have a TSN and are not cumulatively
-// acknowledged.
-func (a *Association) InFlight() int { return a.sent.fragments.len() }
-
-// Uncut is the number of messages that the engine has not yet begun to cut into chunks.
-func (a *Association) Uncut() int { return int(a.sent.entered() - a.sent.cursor) }
-
 // End tells whether and how the association ended.
 func (a *Association) End() End { return a.end }
 

@@ -68,8 +68,8 @@ func TestTraffic_NoAllocation(t *testing.T) {
 		if n := testing.AllocsPerRun(200, round); n != 0 {
 			t.Errorf("auth %v: %v allocations", auth, n)
 		}
-		if l.c.InFlight() != 0 || l.c.Settled() != l.c.Entered() {
-			t.Errorf("auth %v: %d in flight", auth, l.c.InFlight())
+		if l.c.sent.fragments.len() != 0 || l.c.Settled() != l.c.Entered() {
+			t.Errorf("auth %v: %d in flight", auth, l.c.sent.fragments.len())
 		}
 	}
 }

@@ -201,6 +201,46 @@ func TestReceive_MessageLargerThanBuffer(t *testing.T) {
 	}
 }
 
+// A message longer than any we take ends the association.
+func TestReceive_MessageTooLong(t *testing.T) {
+	s, c := pair(t, Config{}, Config{})
+	a := c.Association.(*association)
+	a.engine.SetMaxMessageSize(1 << 20)
+	a.mu.Lock()
+	a.core.Enter(&shim.Message{Size: maxMessage + 1})
+	a.mu.Unlock()
+	if _, err := a.streams.get(0).WriteSCTP(make([]byte, maxMessage+1), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.over(t)
+	if lost, ok := errors.AsType[*sctp.LostError](err); !ok || lost.Reason != "message longer than 65535 octets" {
+		t.Errorf("the sender is told %v", err)
+	}
+	if before, _ := s.over(t); len(before) != 0 {
+		t.Errorf("delivered %d octets", len(before[0].data))
+	}
+}
+
+// A listener on all addresses answers from the one that was asked.
+func TestListener_AllAddresses(t *testing.T) {
+	l := listen(t, netip.IPv6Unspecified(), Config{})
+	for _, ip := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
+		ca, err := Dial(withPatience(t), netip.AddrPortFrom(netip.MustParseAddr(ip), testPort), Config{UDPPort: UDPAddr(l).Port()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sa, err := l.Accept(withPatience(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, c := receive(t, sa), receive(t, ca)
+		s.send(t, sctp.Message{Data: []byte(ip)})
+		if g := c.next(t, sctp.EventMessage); string(g.data) != ip || s.LocalAddr().Addr() != netip.MustParseAddr(ip) {
+			t.Errorf("%s: %q, from %v", ip, g.data, s.LocalAddr())
+		}
+	}
+}
+
 // Loss, duplicates and disorder cost time, not messages, nor their order
 // within a stream; a shutdown in the middle delivers what was sent before.
 func TestAssociation_LossyPath(t *testing.T) {
