@@ -142,6 +142,8 @@ func (d *dialer) to(addr netip.AddrPort) transport.Dialer {
 		return &tcp.Dialer{Remote: addr, Config: d.cfg.tcp(d.endpoint)}
 	case "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp":
 		return d.cfg.sctpDialer(d.endpoint, addr)
+	case "dccp", "dccp+udp", "dtls+dccp", "dtls+dccp+udp":
+		return d.cfg.dccpDialer(d.endpoint, addr)
 	case "mta+tls+tcp":
 		return &tlsmux.Dialer{TCP: &tcp.Dialer{Remote: addr, Config: d.cfg.tcp(d.endpoint)}}
 	default: // check has seen to it

@@ -51,7 +51,8 @@ type Config struct {
 	// IdleTimeout and Log are filled in where it leaves them out, Connection
 	// IDs are always offered and granted.
 	DTLS dtls.Config
-	// Sockets are what listeners of SCTP over UDP share; nil: each has its own.
+	// Sockets are what listeners of SCTP over UDP, and of DCCP, share; nil:
+	// each has its own.
 	Sockets *Sockets
 	// Log takes what the operator should know; nil: nothing is logged.
 	Log *slog.Logger
@@ -72,7 +73,8 @@ func (e *Error) Error() string { return e.Endpoint.String() + ": " + e.Reason }
 func (e *Error) Hint() string { return e.hint }
 
 // built lists the schemes of this build.
-var built = []string{"udp", "dtls+udp", "tcp", "tls+tcp", "mta+tls+tcp", "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp"}
+var built = []string{"udp", "dtls+udp", "tcp", "tls+tcp", "mta+tls+tcp", "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp",
+	"dccp", "dccp+udp", "dtls+dccp", "dtls+dccp+udp"}
 
 const minMTU = 576 // what every host takes (RFC 1122, Section 3.3.2)
 
@@ -81,11 +83,16 @@ func (cfg Config) check(e transport.Endpoint) error {
 	if !slices.Contains(built, e.Scheme) {
 		return &Error{e, "scheme " + e.Scheme + " is not available yet in this build", "available are " + strings.Join(built, ", ")}
 	}
-	if isSCTP(e) {
+	switch {
+	case isSCTP(e):
 		if _, err := parseSCTP(e); err != nil {
 			return err
 		}
-	} else if len(e.Query) > 0 {
+	case isDCCP(e):
+		if _, err := parseDCCP(e); err != nil {
+			return err
+		}
+	case len(e.Query) > 0:
 		name := slices.Sorted(maps.Keys(e.Query))[0]
 		return &Error{e, fmt.Sprintf("option %q means nothing to %s", name, e.Scheme), "leave it out"}
 	}
@@ -199,6 +206,8 @@ func (cfg Config) listen(e transport.Endpoint, addr netip.AddrPort) (transport.L
 		return tcp.Listen(addr, cfg.tcp(e))
 	case "sctp", "sctp+udp", "dtls+sctp", "dtls+sctp+udp":
 		return cfg.sctpListen(e, addr)
+	case "dccp", "dccp+udp", "dtls+dccp", "dtls+dccp+udp":
+		return cfg.dccpListen(e, addr)
 	default: // check has seen to it
 		conn, err := udp.Listen(addr, cfg.udp())
 		if err != nil {

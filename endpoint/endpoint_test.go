@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ipfixsuite/pki"
+	"ipfixsuite/test/harness"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
 )
@@ -99,12 +100,19 @@ func TestThere(t *testing.T) {
 		{"DTLS", "dtls+udp://127.0.0.1:0", "dtls+udp://127.0.0.1", "exporter.example"},
 		{"DTLS, by name", "dtls+udp://:0", "dtls+udp://collector.example", "exporter.example"},
 		{"SCTP over UDP", "sctp+udp://127.0.0.1:4739" + outer(t), "sctp+udp://127.0.0.1", "127.0.0.1"},
+		{"DCCP over UDP", "dccp+udp://127.0.0.1:4739" + outer(t), "dccp+udp://127.0.0.1", "127.0.0.1"},
+		{"DTLS over DCCP over UDP", "dtls+dccp+udp://127.0.0.1:4740" + outer(t), "dtls+dccp+udp://127.0.0.1", "exporter.example"},
+		{"DCCP", "dccp://127.0.0.1:4739", "dccp://127.0.0.1", "127.0.0.1"},
+		{"DTLS over DCCP", "dtls+dccp://127.0.0.1:4740", "dtls+dccp://127.0.0.1", "exporter.example"},
 		{"DTLS over SCTP over UDP", "dtls+sctp+udp://127.0.0.1:4740" + outer(t), "dtls+sctp+udp://127.0.0.1", "exporter.example"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			lookup := func(context.Context, string) ([]netip.Addr, error) {
 				// Not the address that the system would answer from.
 				return []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, nil
+			}
+			if strings.Contains(tt.listen, "dccp://") && os.Getuid() != 0 {
+				harness.Missing(t, "raw sockets need root")
 			}
 			l, err := Listen(parse(t, tt.listen), Config{Credentials: collector})
 			if err != nil {
@@ -216,7 +224,10 @@ func TestErrors(t *testing.T) {
 		{"dtls+udp://127.0.0.1", Config{}, "needs a certificate or a pre-shared key", "needs a certificate or a pre-shared key", "collector pki init"},
 		{"tls+tcp://127.0.0.1", Config{Credentials: preShared(t)}, "tls needs a certificate", "tls needs a certificate", "dtls+udp://"},
 		{"tcp://192.0.2.1", Config{}, "neither encrypted", "neither encrypted", "tls+tcp://"},
-		{"dccp://127.0.0.1", Config{}, "not available yet", "not available yet", "available are"},
+		{"dccp://192.0.2.1", Config{}, "neither encrypted", "neither encrypted", "dtls+dccp://"},
+		{"dccp://127.0.0.1?udp=6511", Config{}, `option "udp" means nothing to dccp`, `option "udp"`, "leave it out"},
+		{"dccp+udp://127.0.0.1?udp=0", Config{}, "option udp=0 is no port", "udp=0", "1 to 65535"},
+		{"dtls+dccp+udp://127.0.0.1?udp=1&udp=2", Config{}, "option udp=1,2 is no port", "udp=1,2", "1 to 65535"},
 		{"dtls+sctp://127.0.0.1", Config{}, "needs a certificate or a pre-shared key", "needs a certificate or a pre-shared key", "collector pki init"},
 		{"sctp://192.0.2.1", Config{}, "neither encrypted", "neither encrypted", "dtls+sctp://"},
 		{"sctp://127.0.0.1?udp=9899", Config{}, `option "udp" means nothing to sctp`, `option "udp"`, ""},

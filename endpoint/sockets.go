@@ -4,16 +4,57 @@ import (
 	"net/netip"
 	"sync"
 
+	"ipfixsuite/transport/dccp"
 	"ipfixsuite/transport/sctp"
 	"ipfixsuite/transport/sctp/userspace"
 )
 
-// Sockets are the UDP sockets under SCTP (RFC 6951) that the listeners of a
-// process share: all SCTP ports of a host are behind one UDP port. The zero
-// value is ready; it may be used by several goroutines.
+// Sockets are the UDP sockets under SCTP (RFC 6951) and DCCP (RFC 6773) that
+// the listeners of a process share: all ports of a host are behind one UDP
+// port. The zero value is ready; it may be used by several goroutines.
 type Sockets struct {
-	mu   sync.Mutex
-	open map[netip.AddrPort]*sharedSocket
+	mu    sync.Mutex
+	open  map[netip.AddrPort]*sharedSocket
+	dccps map[dccp.Addr]*sharedDCCP
+}
+
+// sharedDCCP is a socket under DCCP: UDP (RFC 6773), or that of IP protocol 33.
+type sharedDCCP struct {
+	*dccp.Endpoint
+	users int
+}
+
+// dccp opens or shares a socket; release gives it up.
+func (s *Sockets) dccp(at dccp.Addr, cfg dccp.Config) (e *dccp.Endpoint, release func() error, err error) {
+	if s == nil {
+		if e, err = dccp.NewEndpoint(at, cfg); err != nil {
+			return nil, nil, err
+		}
+		return e, e.Close, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.dccps[at]
+	if k == nil {
+		if e, err = dccp.NewEndpoint(at, cfg); err != nil {
+			return nil, nil, err
+		}
+		if s.dccps == nil {
+			s.dccps = map[dccp.Addr]*sharedDCCP{}
+		}
+		k = &sharedDCCP{Endpoint: e}
+		s.dccps[at] = k
+	}
+	k.users++
+	return k.Endpoint, sync.OnceValue(func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if k.users--; k.users > 0 {
+			return nil
+		}
+		delete(s.dccps, at)
+		return k.Close()
+	}), nil
 }
 
 type sharedSocket struct {

@@ -11,9 +11,21 @@ import (
 // The plain and the secure port of a collector are behind one UDP port (RFC
 // 6951, Section 5.1), which is free again when both have ended.
 func TestSockets_OneUDPPort_RFC6951_5_1(t *testing.T) {
-	exporter, collector := creds(t)
 	option := outer(t)
-	plain, secure := "sctp+udp://127.0.0.1:4739"+option, "dtls+sctp+udp://127.0.0.1:4740"+option
+	oneUDPPort(t, "sctp+udp://127.0.0.1:4739"+option, "dtls+sctp+udp://127.0.0.1:4740"+option)
+}
+
+// The same holds for DCCP (RFC 6773, Section 3.8), where both may even be on
+// one DCCP port, told apart by their service codes (RFC 4340, Section 8.1.2).
+func TestSockets_OneUDPPort_RFC6773_3_8(t *testing.T) {
+	option := outer(t)
+	oneUDPPort(t, "dccp+udp://127.0.0.1:4739"+option, "dtls+dccp+udp://127.0.0.1:4740"+option)
+	oneUDPPort(t, "dccp+udp://127.0.0.1:4740"+option, "dtls+dccp+udp://127.0.0.1:4740"+option)
+}
+
+func oneUDPPort(t *testing.T, plain, secure string) {
+	t.Helper()
+	exporter, collector := creds(t)
 	shared := new(Sockets)
 	for range 2 {
 		var stops []func()
@@ -66,8 +78,8 @@ func TestSockets_OneUDPPort_RFC6951_5_1(t *testing.T) {
 		for _, stop := range stops {
 			stop()
 		}
-		if len(shared.open) > 0 {
-			t.Errorf("%d sockets left open", len(shared.open))
+		if n := len(shared.open) + len(shared.dccps); n > 0 {
+			t.Errorf("%d sockets left open", n)
 		}
 	}
 }

@@ -39,6 +39,7 @@ type Endpoint struct {
 	err   error
 
 	malformed, refused atomic.Uint64
+	foreign            atomic.Uint64
 	packets, octets    atomic.Uint64
 }
 
@@ -56,6 +57,7 @@ type EndpointStats struct {
 	Malformed                      uint64                   // no DCCP packet
 	Checksum                       uint64                   // not as it was sent (native only)
 	SocketDrops                    uint64                   // by the kernel, for want of room
+	Foreign                        uint64                   // native: for ports that are not ours
 	Unreachable                    uint64                   // hints that a peer cannot be reached
 	SendRefused                    uint64                   // packets that the system did not take
 	Conns                          int                      // alive, or in TIMEWAIT
@@ -155,14 +157,14 @@ func (r *reader) handle(now time.Time, d *transport.Datagram) {
 	if r.conn == nil || r.conn.key != key || r.conn.retired {
 		r.release(now)
 		if r.conn = r.e.find(key); r.conn == nil {
-			r.e.listening(key.LocalPort).handle(now, key, d, &r.packet)
+			r.e.unknown(now, key, d, &r.packet)
 			return
 		}
 		r.conn.mu.Lock()
 		if r.conn.retired {
 			r.conn.mu.Unlock()
 			r.conn = nil
-			r.e.listening(key.LocalPort).handle(now, key, d, &r.packet)
+			r.e.unknown(now, key, d, &r.packet)
 			return
 		}
 		r.conn.held = &r.out
@@ -197,14 +199,28 @@ func (e *Endpoint) find(key core.Tuple) *Conn {
 	return e.conns[key]
 }
 
-// listening is who answers for a DCCP port.
+// listening is who answers for a DCCP port. Natively, ports that nobody here
+// listens on may be those of others on this host, who see the same packets:
+// nobody answers for them.
 func (e *Endpoint) listening(n uint16) *port {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if p := e.ports[n]; p != nil {
 		return p
 	}
+	if e.local.UDP == 0 {
+		return nil
+	}
 	return e.stray
+}
+
+// unknown takes a packet that belongs to no connection.
+func (e *Endpoint) unknown(now time.Time, key core.Tuple, d *transport.Datagram, packet *wire.Packet) {
+	if p := e.listening(key.LocalPort); p != nil {
+		p.handle(now, key, d, packet)
+		return
+	}
+	e.foreign.Add(1)
 }
 
 // source is the address that packets for a peer leave from, where there is a
@@ -327,11 +343,24 @@ func (e *Endpoint) Close() error {
 // LocalAddr is the socket's address; its DCCP port is 0.
 func (e *Endpoint) LocalAddr() Addr { return e.local }
 
+// FreePort is a DCCP port that nobody listens on.
+func (e *Endpoint) FreePort() uint16 {
+	for {
+		n := clientPort()
+		e.mu.Lock()
+		taken := e.ports[n] != nil
+		e.mu.Unlock()
+		if !taken {
+			return n
+		}
+	}
+}
+
 // Stats are the counts so far.
 func (e *Endpoint) Stats() EndpointStats {
 	s := EndpointStats{
 		PacketsReceived: e.packets.Load(), BytesReceived: e.octets.Load(), Malformed: e.malformed.Load(),
-		SendRefused: e.refused.Load(), SocketDrops: e.io.SocketDrops(), Unreachable: e.io.Unreachable(),
+		SendRefused: e.refused.Load(), Foreign: e.foreign.Load(), SocketDrops: e.io.SocketDrops(), Unreachable: e.io.Unreachable(),
 	}
 	k := e.io.Stats()
 	s.Checksum, s.Malformed = k.Checksum, s.Malformed+k.Short

@@ -1,6 +1,7 @@
 package dccp
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -141,7 +142,9 @@ func (e *Endpoint) Listen(n uint16, services []ServiceCode, cfg ListenConfig) (*
 }
 
 // AcceptConn waits for the next connection.
-func (l *Listener) AcceptConn() (*Conn, error) {
+func (l *Listener) AcceptConn() (*Conn, error) { return l.accept(context.Background()) }
+
+func (l *Listener) accept(ctx context.Context) (*Conn, error) {
 	select {
 	case <-l.done:
 		return nil, l.err
@@ -154,6 +157,8 @@ func (l *Listener) AcceptConn() (*Conn, error) {
 		return nil, l.err
 	case <-l.deadline.wait():
 		return nil, os.ErrDeadlineExceeded
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

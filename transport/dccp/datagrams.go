@@ -1,0 +1,150 @@
+package dccp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ipfixsuite/transport"
+)
+
+// Datagrams is a Conn as a transport.DatagramConn, for DTLS (RFC 5238): its
+// messages are datagrams of one peer. It starts no goroutine.
+type Datagrams struct {
+	c     *Conn
+	arena []byte // of the last ReadBatch
+}
+
+// Datagrams returns the connection as a carrier of datagrams. Read and
+// Config.Receive are not to be used beside it.
+func (c *Conn) Datagrams() *Datagrams { return &Datagrams{c: c} }
+
+// ReadBatch implements transport.DatagramConn.
+func (d *Datagrams) ReadBatch(ctx context.Context, dst []transport.Datagram) (int, error) {
+	for {
+		n, err := d.take(dst)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		select {
+		case <-d.c.readable:
+		case <-d.c.done:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+func (d *Datagrams) take(dst []transport.Datagram) (n int, err error) {
+	c := d.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return 0, net.ErrClosed
+	}
+	d.arena = d.arena[:0]
+	for n < len(dst) && c.in.n > 0 {
+		from, size := len(d.arena), int(c.in.sizes[c.in.head])
+		d.arena = slices.Grow(d.arena, size)[:from+size]
+		msg := d.arena[from : from+size : from+size]
+		c.in.pop(msg)
+		dst[n] = transport.Datagram{Peer: c.remote.AddrPort(), Data: msg}
+		n++
+	}
+	switch {
+	case n > 0 || !c.ended:
+		return n, nil
+	case c.err == nil:
+		return 0, io.EOF
+	}
+	return 0, c.err
+}
+
+// handshakeWait bounds how long one packet of a handshake may stand in the
+// queue.
+const handshakeWait = 10 * time.Second
+
+// WriteBatch implements transport.DatagramConn. A DTLS handshake repeats what
+// it sends, so its packets are only told as sent when they have left the queue
+// (RFC 5238, Section 3.3); others wait for room in it.
+func (d *Datagrams) WriteBatch(batch []transport.Datagram) (n int, err error) {
+	for n < len(batch) && err == nil {
+		msg := batch[n].Data
+		if isHandshake(msg) {
+			ctx, cancel := context.WithTimeout(context.Background(), handshakeWait)
+			_, err = d.c.Transmit(ctx, msg)
+			cancel()
+		} else {
+			_, err = d.c.queue(nil, msg)
+		}
+		if err == nil {
+			n++
+		}
+	}
+	if errors.Is(err, ErrTooLarge) {
+		err = transport.ErrTooLarge
+	}
+	return n, err
+}
+
+// isHandshake tells by a DTLS record's content type: change_cipher_spec or
+// handshake.
+func isHandshake(b []byte) bool { return len(b) > 0 && (b[0] == 20 || b[0] == 22) }
+
+// LocalAddr implements transport.DatagramConn: our address and DCCP port.
+func (d *Datagrams) LocalAddr() netip.AddrPort { return d.c.local.AddrPort() }
+
+// MaxDatagram implements transport.DatagramConn: the MPS in force.
+func (d *Datagrams) MaxDatagram(netip.AddrPort) int { return d.c.MPS() }
+
+// SocketDrops implements transport.DatagramConn: messages for which there was
+// no room.
+func (d *Datagrams) SocketDrops() uint64 { return d.c.Stats().DataOverflow }
+
+// Unreachable implements transport.DatagramConn.
+func (d *Datagrams) Unreachable() uint64 { return d.c.e.io.Unreachable() }
+
+// closeWait is how long the end of a connection is waited for by those who
+// have no context.
+const closeWait = time.Second
+
+// Close implements transport.DatagramConn.
+func (d *Datagrams) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	_ = d.c.Shutdown(ctx) // it ends by itself
+	return nil
+}
+
+// Connections are what a Listener accepts, as carriers of datagrams: what
+// transport/dtls serves sessions on. Close closes the Listener, then calls
+// Release.
+type Connections struct {
+	Listener *Listener
+	Release  func() error // may be nil
+}
+
+// Accept waits for the next connection.
+func (s *Connections) Accept(ctx context.Context) (transport.DatagramConn, netip.AddrPort, error) {
+	c, err := s.Listener.accept(ctx)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	return c.Datagrams(), c.remote.AddrPort(), nil
+}
+
+// Addr is the address and DCCP port listened on.
+func (s *Connections) Addr() netip.AddrPort { return s.Listener.Addr().(Addr).AddrPort() }
+
+// Close ends the listening.
+func (s *Connections) Close() error {
+	err := s.Listener.Close()
+	if s.Release != nil {
+		err = errors.Join(err, s.Release())
+	}
+	return err
+}
