@@ -72,6 +72,10 @@ const echoFactor = 10
 // in octets.
 const socketBuffer = 4 << 20
 
+// Packets go to the system one by one (udp.Config.Apart): a run of them, cut by
+// UDP_SEGMENT and joined again on the way, panics a Linux 6.1 peer's kernel in
+// its sctp_udp_rcv.
+
 // Open opens a Socket at a UDP address; port 0 is one of the system's choice.
 func Open(addr netip.AddrPort, cfg Config) (*Socket, error) {
 	cfg = cfg.withDefaults()
