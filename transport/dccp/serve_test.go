@@ -1,0 +1,104 @@
+package dccp
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"ipfixsuite/transport"
+)
+
+// taker is a Handler and its one Receiver.
+type taker struct {
+	refuse bool
+	got    chan string
+	closed chan error
+}
+
+func (k *taker) Open(transport.Peer, transport.Properties) (transport.Receiver, error) {
+	if k.refuse {
+		return nil, errors.New("not wanted")
+	}
+	return k, nil
+}
+func (k *taker) Message(m transport.Incoming) { k.got <- string(m.Data) }
+func (k *taker) Barrier(done func())          { done() }
+func (k *taker) Closed(reason error)          { k.closed <- reason }
+
+// served is a Server with its handler, and a session to it.
+func served(t *testing.T, refuse bool) (k *taker, s transport.Session, stop func() error) {
+	t.Helper()
+	e, err := NewUDPEndpoint(loopback, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := NewServer(e, 4739, []ServiceCode{service}, "dccp+udp", ListenConfig{}, e.Close)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k = &taker{refuse: refuse, got: make(chan string, 10), closed: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Serve(ctx, k) }()
+	d := &Dialer{To: Addr{IP: loopback, Port: 4739, UDP: e.LocalAddr().UDP}, Service: service, Scheme: "dccp+udp"}
+	if s, err = d.Dial(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	return k, s, func() error { cancel(); return <-ended }
+}
+
+func TestSession(t *testing.T) {
+	k, s, stop := served(t, false)
+	if _, err := s.Send(t.Context(), []transport.Outgoing{{Data: []byte("a")}, {Data: make([]byte, s.MaxMessage()+1)}}); !errors.Is(err, transport.ErrTooLarge) {
+		t.Errorf("%v", err)
+	}
+	if got := <-k.got; got != "a" {
+		t.Errorf("%q", got)
+	}
+	if err := s.Close(within(t)); err != nil || s.Err() != nil {
+		t.Errorf("%v, %v", err, s.Err())
+	}
+	if reason := <-k.closed; reason != nil {
+		t.Errorf("closed in order, and told %v", reason)
+	}
+	// Close waits for the last word on what was sent.
+	if got := s.(transport.Tracker).Fates(nil); len(got) != 1 || got[0] != (transport.Fate{First: 1, Last: 1, Arrived: true}) {
+		t.Errorf("%+v", got)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServerEnds(t *testing.T) {
+	k, s, stop := served(t, false)
+	if _, err := s.Send(t.Context(), []transport.Outgoing{{Data: []byte("a")}}); err != nil {
+		t.Fatal(err)
+	}
+	<-k.got
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if reason := <-k.closed; !errors.Is(reason, transport.ErrClosed) {
+		t.Errorf("%v", reason)
+	}
+	<-s.Done()
+	if !errors.Is(s.Err(), transport.ErrPeerClosed) {
+		t.Errorf("%v", s.Err())
+	}
+}
+
+func TestServerRefuses(t *testing.T) {
+	k, s, stop := served(t, true)
+	_, _ = s.Send(t.Context(), []transport.Outgoing{{Data: []byte("a")}})
+	<-s.Done()
+	if _, ok := errors.AsType[*ResetError](s.Err()); !ok {
+		t.Errorf("%v", s.Err())
+	}
+	if len(k.got) > 0 {
+		t.Error("a message was handed over")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
