@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,13 +17,21 @@ type transport struct {
 	// tells: a process that is killed cannot end the session in order, so
 	// that its death is known as such.
 	tells bool
-	query string // of the collector's and the exporter's URL
+	raw   bool   // needs CAP_NET_RAW
+	outer bool   // inside UDP, whose port is an option
+	query string // then
 }
 
 var transports = []transport{
 	{scheme: "tcp"},
 	{scheme: "tls+tcp", resumes: true, tells: true},
 	{scheme: "mta+tls+tcp", resumes: true, tells: true},
+	{scheme: "sctp+udp", outer: true, tells: true},
+	{scheme: "dtls+sctp+udp", outer: true, tells: true},
+	{scheme: "dccp+udp", outer: true},
+	{scheme: "dtls+dccp+udp", resumes: true, tells: true, outer: true},
+	{scheme: "dccp", raw: true},
+	{scheme: "dtls+dccp", raw: true, resumes: true, tells: true},
 }
 
 // What TestRotation_EverySecond and TestCollector_Killed prove of DTLS over
@@ -32,6 +41,12 @@ func TestTransports(t *testing.T) {
 	pki := harness.NewPKI(t, "collector", "exporter")
 	for _, tr := range transports {
 		t.Run(tr.scheme, func(t *testing.T) {
+			if tr.raw && os.Geteuid() != 0 {
+				harness.Missing(t, "raw sockets need root")
+			}
+			if tr.outer {
+				tr.query = fmt.Sprintf("?udp=%d", harness.FreePort(t))
+			}
 			t.Run("a session a second", func(t *testing.T) { tr.everySecond(t, pki) })
 			t.Run("killed", func(t *testing.T) { tr.killed(t, pki) })
 		})
@@ -42,9 +57,10 @@ func (tr transport) everySecond(t *testing.T, pki harness.PKI) {
 	const rate = 20_000
 	d := long(t, 4*time.Second)
 	n := int(d.Seconds() * rate)
+	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	flows := filepath.Join(t.TempDir(), "flows")
-	c := harness.StartCollector(t, append([]string{"--listen", tr.scheme + "://127.0.0.1:0" + tr.query, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
-	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", tr.scheme + "://" + c.Addr + tr.query,
+	c := harness.StartCollector(t, append([]string{"--listen", tr.scheme + "://" + addr + tr.query, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
+	e := harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, n), "--to", tr.scheme + "://" + addr + tr.query,
 		"--rotate", "1s", "--full-handshake-every", "5", "--max-rate", fmt.Sprint(rate)}, pki.Flags("exporter")...)...)
 	sum := e.Summary(d + time.Minute)
 	got := c.Summary()
