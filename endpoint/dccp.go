@@ -73,18 +73,52 @@ func (cfg Config) dccpDialer(e transport.Endpoint, addr netip.AddrPort) transpor
 	if !e.Secure() {
 		return &dccp.Dialer{To: to, Service: servicePlain, Scheme: e.Scheme, Config: cfg.dccp()}
 	}
-	return &dtls.Dialer{
+	return &dccpSecured{dtls: &dtls.Dialer{
 		// DTLS begins when the connection is there (RFC 5238, Section 3.3).
 		Connect: func(ctx context.Context) (transport.DatagramConn, netip.AddrPort, error) {
-			c, err := dccp.Dial(ctx, to, serviceSecure, cfg.dccp())
+			conn := cfg.dccp()
+			conn.Track = true
+			c, err := dccp.Dial(ctx, to, serviceSecure, conn)
 			if err != nil {
 				return nil, addr, err
 			}
-			return c.Datagrams(), addr, nil
+			d := c.Datagrams()
+			if made, ok := ctx.Value(dccpMade{}).(**dccp.Datagrams); ok {
+				*made = d
+			}
+			return d, addr, nil
 		},
 		Config: cfg.dtlsDCCP(e),
-	}
+	}}
 }
+
+// dccpSecured dials sessions of DTLS over DCCP, which know what became of each
+// message.
+type dccpSecured struct{ dtls *dtls.Dialer }
+
+// dccpMade is where, in a context, a dial leaves its connection.
+type dccpMade struct{}
+
+// Dial implements transport.Dialer.
+func (d *dccpSecured) Dial(ctx context.Context) (transport.Session, error) {
+	var made *dccp.Datagrams
+	s, err := d.dtls.Dial(context.WithValue(ctx, dccpMade{}, &made))
+	if err != nil {
+		return nil, err
+	}
+	return &dccpTracked{s, made}, nil
+}
+
+// Forget makes the next session begin with a full handshake.
+func (d *dccpSecured) Forget() { d.dtls.Forget() }
+
+type dccpTracked struct {
+	transport.Session
+	conn *dccp.Datagrams
+}
+
+// Fates implements transport.Tracker.
+func (s *dccpTracked) Fates(dst []transport.Fate) []transport.Fate { return s.conn.Fates(dst) }
 
 // dccpListen binds one address.
 func (cfg Config) dccpListen(e transport.Endpoint, addr netip.AddrPort) (transport.Listener, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +18,8 @@ type transport struct {
 	// tells: a process that is killed cannot end the session in order, so
 	// that its death is known as such.
 	tells bool
+	// hears: a process that stands still is noticed within seconds.
+	hears bool
 	raw   bool   // needs CAP_NET_RAW
 	outer bool   // inside UDP, whose port is an option
 	query string // then
@@ -25,13 +28,13 @@ type transport struct {
 var transports = []transport{
 	{scheme: "tcp"},
 	{scheme: "tls+tcp", resumes: true, tells: true},
-	{scheme: "mta+tls+tcp", resumes: true, tells: true},
+	{scheme: "mta+tls+tcp", hears: true, resumes: true, tells: true},
 	{scheme: "sctp+udp", outer: true, tells: true},
-	{scheme: "dtls+sctp+udp", outer: true, tells: true},
+	{scheme: "dtls+sctp+udp", hears: true, outer: true, tells: true},
 	{scheme: "dccp+udp", outer: true},
-	{scheme: "dtls+dccp+udp", resumes: true, tells: true, outer: true},
+	{scheme: "dtls+dccp+udp", hears: true, resumes: true, tells: true, outer: true},
 	{scheme: "dccp", raw: true},
-	{scheme: "dtls+dccp", raw: true, resumes: true, tells: true},
+	{scheme: "dtls+dccp", hears: true, raw: true, resumes: true, tells: true},
 }
 
 // What TestRotation_EverySecond and TestCollector_Killed prove of DTLS over
@@ -49,6 +52,9 @@ func TestTransports(t *testing.T) {
 			}
 			t.Run("a session a second", func(t *testing.T) { tr.everySecond(t, pki) })
 			t.Run("killed", func(t *testing.T) { tr.killed(t, pki) })
+			if tr.hears {
+				t.Run("stopped", func(t *testing.T) { tr.stopped(t, pki) })
+			}
 		})
 	}
 }
@@ -123,5 +129,42 @@ func (tr transport) killed(t *testing.T, pki harness.PKI) {
 	}
 	if got["data_before_template"] != 0 {
 		t.Errorf("collector %v", got)
+	}
+}
+
+// stopped: a collector that stands still (SIGSTOP) under load is known to be
+// dead, and what it had not confirmed goes to the next one.
+func (tr transport) stopped(t *testing.T, pki harness.PKI) {
+	first, second := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	other := tr.query
+	if tr.outer {
+		other = fmt.Sprintf("?udp=%d", harness.FreePort(t))
+	}
+	dirs := []string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
+	a := harness.StartCollector(t, append([]string{"--listen", tr.scheme + "://" + first + tr.query, "--sink", "json:" + dirs[0]}, pki.Flags("collector")...)...)
+	harness.StartCollector(t, append([]string{"--listen", tr.scheme + "://" + second + other, "--sink", "json:" + dirs[1]}, pki.Flags("collector")...)...)
+	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", tr.scheme + "://" + first + tr.query, "--to", tr.scheme + "://" + second + other},
+		pki.Flags("exporter")...)...)
+	feed := &harness.Feeder{Rate: 5000}
+	feed.Begin(e)
+	e.Wait("session opened")
+	harness.Until(t, "data flows", func() bool { return feed.Given() > 5000 })
+	stopped := time.Now()
+	if err := a.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	lost := e.LoggedAfter(stopped, time.Minute, `"msg":"session lost"`).Sub(stopped)
+	e.LoggedAfter(stopped, time.Minute, `"msg":"session opened"`)
+	n := feed.End()
+	e.EndInput()
+	sum := e.Summary(2 * time.Minute)
+	a.Kill()
+	written := harness.Written(t, n, dirs...)
+	t.Logf("known after %v; %d records: %d missing, %d twice (%v replayed)", lost.Round(time.Millisecond), n, written.Missing(), written.Again(), sum["records_replayed"])
+	if written.Missing() != 0 || sum["records_dropped"] != 0 {
+		t.Errorf("%d of %d records are missing: %v", written.Missing(), n, sum)
+	}
+	if lost > 10*time.Second { // 3 s on a machine of its own
+		t.Errorf("known only after %v", lost)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"ipfixsuite/transport"
@@ -17,6 +18,9 @@ import (
 type Datagrams struct {
 	c     *Conn
 	arena []byte // of the last ReadBatch
+
+	mu   sync.Mutex
+	data carried
 }
 
 // Datagrams returns the connection as a carrier of datagrams. Read and
@@ -70,16 +74,19 @@ const handshakeWait = 10 * time.Second
 
 // WriteBatch implements transport.DatagramConn. A DTLS handshake repeats what
 // it sends, so its packets are only told as sent when they have left the queue
-// (RFC 5238, Section 3.3); others wait for room in it.
+// (RFC 5238, Section 3.3); others wait a little for room in it.
 func (d *Datagrams) WriteBatch(batch []transport.Datagram) (n int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for n < len(batch) && err == nil {
 		msg := batch[n].Data
+		var id uint64
 		if isHandshake(msg) {
 			ctx, cancel := context.WithTimeout(context.Background(), handshakeWait)
 			_, err = d.c.Transmit(ctx, msg)
 			cancel()
-		} else {
-			_, err = d.c.queue(nil, msg)
+		} else if id, err = d.c.patiently(context.Background(), msg); err == nil && isData(msg) {
+			d.data.sent(id)
 		}
 		if err == nil {
 			n++
@@ -91,9 +98,21 @@ func (d *Datagrams) WriteBatch(batch []transport.Datagram) (n int, err error) {
 	return n, err
 }
 
+// Fates is Conn.Fates for those messages that hold application data, counted
+// from 1 in the order in which WriteBatch took them: what transport.Tracker
+// tells of a DTLS session. One goroutine calls it.
+func (d *Datagrams) Fates(dst []transport.Fate) []transport.Fate {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.data.tell(dst, d.c.Fates)
+}
+
 // isHandshake tells by a DTLS record's content type: change_cipher_spec or
 // handshake.
 func isHandshake(b []byte) bool { return len(b) > 0 && (b[0] == 20 || b[0] == 22) }
+
+// isData tells DTLS's application data.
+func isData(b []byte) bool { return len(b) > 0 && b[0] == 23 }
 
 // LocalAddr implements transport.DatagramConn: our address and DCCP port.
 func (d *Datagrams) LocalAddr() netip.AddrPort { return d.c.local.AddrPort() }

@@ -56,7 +56,7 @@ type session struct {
 // Send implements transport.Session.
 func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, err error) {
 	for _, o := range batch {
-		switch _, err = s.c.Send(ctx, o.Data); {
+		switch _, err = s.c.patiently(ctx, o.Data); {
 		case err == nil:
 			s.sent.Add(1)
 			s.bytes.Add(uint64(len(o.Data)))
