@@ -2,9 +2,7 @@ package tlsmux
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -377,30 +375,6 @@ func BenchmarkChannel(b *testing.B) {
 	for b.Loop() {
 		if _, err := w.Write(block); err != nil {
 			b.Fatal(err)
-		}
-	}
-}
-
-// Latency of 63 channels beside one that is stalled.
-func BenchmarkStalledChannel(b *testing.B) {
-	x, y := muxes(b, Config{}, Config{})
-	ctx, stop := context.WithCancel(b.Context())
-	defer stop()
-	stalled, _ := channels(b, x, y)
-	go func() { // ended with the Mux
-		for ctx.Err() == nil {
-			_ = stalled.SetWriteDeadline(time.Now().Add(time.Second))
-			_, _ = stalled.Write(make([]byte, 1<<16))
-		}
-	}()
-	w, r := channels(b, x, y)
-	got := make([]byte, 100)
-	for b.Loop() {
-		if _, err := w.Write(got); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.ReadFull(r, got); err != nil {
-			b.Fatal(fmt.Errorf("read: %w", err))
 		}
 	}
 }

@@ -3,8 +3,8 @@
 // capture beside softflowd. What counts is the processor time, user and
 // system, of the process from its start to its end, in the same run, with the
 // same sender at the same pace; ratios are taken round by round. What a new
-// session costs, and a rotation each second, is measured in the same way. It
-// prints Markdown.
+// session costs, a rotation each second, and all transports beside each other
+// are measured in the same way. It prints Markdown.
 package main
 
 import (
@@ -109,6 +109,7 @@ var all = []group{
 	{"capture", []string{"softflowd"}, (*bench).capture},
 	{"handshakes", nil, (*bench).handshakes},
 	{"rotation", nil, (*bench).rotation},
+	{"transports", nil, (*bench).transports},
 }
 
 func absent(tools []string) (missing []string) {

@@ -43,14 +43,22 @@ type running struct {
 	octets  int64 // of files removed
 }
 
-// ours is our collector with one sink.
+// ours is our collector with one sink, at a port of the system's choice.
 func ours(name, scheme, sink string) receiver {
-	return receiver{name: name, secure: scheme == "dtls+udp", start: func(b *bench, dir string) (*running, error) {
+	r := oursAt(scheme+"://127.0.0.1:0", sink)
+	r.name = name
+	return r
+}
+
+// oursAt is our collector at an endpoint.
+func oursAt(endpoint, sink string) receiver {
+	secure := strings.Contains(endpoint, "tls+")
+	return receiver{secure: secure, start: func(b *bench, dir string) (*running, error) {
 		args := []string{
-			"serve", "--listen", scheme + "://127.0.0.1:0", "--sink", sink + ":" + filepath.Join(dir, "out"),
+			"serve", "--listen", endpoint, "--sink", sink + ":" + filepath.Join(dir, "out"),
 			"--summary", filepath.Join(dir, "summary.json"), "--log-format", "json", "--rotate-files", "1s",
 		}
-		if scheme == "dtls+udp" {
+		if secure {
 			args = append(args, "--cert", b.pki.cert("collector"), "--key", b.pki.key("collector"), "--ca", b.pki.ca())
 		}
 		r := &running{cmd: exec.Command(b.collector, args...), dir: dir}

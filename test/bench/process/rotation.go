@@ -64,7 +64,7 @@ func (b *bench) rotation() error {
 		runs := make([][]exported, len(rotators))
 		for range b.rounds {
 			for i, c := range rotators {
-				e, err := b.export(append(slices.Clone(pace.args), c.args...), rotationTime, b.traffic.pour)
+				e, err := b.export("", append(slices.Clone(pace.args), c.args...), rotationTime, b.traffic.pour)
 				if err != nil {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}
@@ -101,7 +101,7 @@ func (b *bench) idleRotation() error {
 		errs := make([]error, len(rotators))
 		var wg sync.WaitGroup
 		for i, c := range rotators {
-			wg.Go(func() { round[i], errs[i] = b.export(c.args, idleTime, b.traffic.trickle) })
+			wg.Go(func() { round[i], errs[i] = b.export("", c.args, idleTime, b.traffic.trickle) })
 		}
 		wg.Wait()
 		if err := errors.Join(errs...); err != nil {
@@ -127,16 +127,24 @@ func (b *bench) idleRotation() error {
 	return nil
 }
 
-// export runs a collector, and an exporter for a time on what source gives.
-func (b *bench) export(args []string, d time.Duration, source func(w *os.File, until time.Time) error) (e exported, err error) {
+// export runs a collector at an endpoint (none: DTLS over UDP), and an exporter
+// for a time on what source gives.
+func (b *bench) export(to string, args []string, d time.Duration, source func(w *os.File, until time.Time) error) (e exported, err error) {
 	dir, err := os.MkdirTemp(b.scratch, "ipfix-bench-")
 	if err != nil {
 		return e, err
 	}
 	defer os.RemoveAll(dir)
-	p, err := ours("", "dtls+udp", "ipfix").start(b, dir)
+	r := ours("", "dtls+udp", "ipfix")
+	if to != "" {
+		r = oursAt(to, "ipfix")
+	}
+	p, err := r.start(b, dir)
 	if err != nil {
 		return e, err
+	}
+	if to == "" {
+		to = "dtls+udp://" + p.to.String()
 	}
 	ended := false
 	defer func() {
@@ -146,8 +154,11 @@ func (b *bench) export(args []string, d time.Duration, source func(w *os.File, u
 	}()
 	stop, swept := make(chan struct{}), make(chan error, 1)
 	go func() { swept <- p.sweep(stop) }() // ended by stop
-	sum, took, err := b.piped(dir, d, source, append([]string{"--to", "dtls+udp://" + p.to.String(), "--cert", b.pki.cert("exporter"),
-		"--key", b.pki.key("exporter"), "--ca", b.pki.ca()}, args...))
+	flags := []string{"--to", to}
+	if r.secure {
+		flags = append(flags, "--cert", b.pki.cert("exporter"), "--key", b.pki.key("exporter"), "--ca", b.pki.ca())
+	}
+	sum, took, err := b.piped(dir, d, source, append(flags, args...))
 	close(stop)
 	if err := errors.Join(err, <-swept); err != nil {
 		return e, err
