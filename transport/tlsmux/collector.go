@@ -20,9 +20,11 @@ import (
 
 const (
 	// creditAfter bounds how long what a channel brought waits to be
-	// acknowledged, creditPart how much of the window.
-	creditAfter = 100 * time.Millisecond
-	creditPart  = 4
+	// acknowledged, creditPart how much of the window: an exporter that waits
+	// for credit stands still for so long. The sinks' flushes are spaced
+	// elsewhere.
+	creditAfter = 2 * time.Millisecond
+	creditPart  = 16
 	// partMost is how long the end of a session may take.
 	partMost = 2 * time.Second
 )
