@@ -334,6 +334,10 @@ func (e *Exporter) forget(s *session) {
 	for s.kept.n > 0 {
 		e.done(s.kept.pop(), now)
 	}
+	for _, m := range s.missed { // there is no next session
+		e.done(m, now)
+	}
+	s.missed = nil
 	st := s.t.Stats()
 	e.n.probesSent += st.ProbesSent
 	e.n.probesAnswered += st.ProbesAnswered

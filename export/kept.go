@@ -1,6 +1,7 @@
 package export
 
 import (
+	"slices"
 	"time"
 
 	"ipfixsuite/export/spool"
@@ -20,11 +21,17 @@ type keptMessage struct {
 	m   *message
 	end uint64 // the session's octets when it had gone
 	at  time.Time
+	// no is the session's number for it, and fate what became of it there,
+	// where the transport tells.
+	no   uint64
+	fate fate
 }
 
 func (k *kept) first() *keptMessage { return &k.ring[k.head] }
 
-func (k *kept) push(m *message, end uint64, at time.Time) {
+func (k *kept) at(i int) *keptMessage { return &k.ring[(k.head+i)%len(k.ring)] }
+
+func (k *kept) push(m *message, end uint64, at time.Time, no uint64) {
 	if k.n == len(k.ring) {
 		ring := make([]keptMessage, max(64, 2*len(k.ring)))
 		for i := range k.n {
@@ -32,7 +39,7 @@ func (k *kept) push(m *message, end uint64, at time.Time) {
 		}
 		k.ring, k.head = ring, 0
 	}
-	k.ring[(k.head+k.n)%len(k.ring)] = keptMessage{m, end, at}
+	k.ring[(k.head+k.n)%len(k.ring)] = keptMessage{m: m, end: end, at: at, no: no}
 	k.n++
 	k.octets += cap(m.buf)
 }
@@ -62,7 +69,7 @@ func (e *Exporter) keep(s *session, m *message, now time.Time) {
 		e.done(m, now)
 		return
 	}
-	s.kept.push(m, s.octets, now)
+	s.kept.push(m, s.octets, now, s.messages)
 	for s.kept.octets > e.cfg.RetainBytes {
 		if s.canProbe && s.kept.first().m.pos != (spool.Position{}) {
 			return // what was spooled is confirmed, or sent again
@@ -86,6 +93,7 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 	if s.kept.n == 0 {
 		return
 	}
+	s.learn()
 	old := now.Add(-e.cfg.Retain)
 	if !s.doubted.IsZero() && s.doubted.Before(old) {
 		old = s.doubted
@@ -101,6 +109,16 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 			}
 		} else if k.at.After(old) {
 			return
+		}
+		if s.tracker != nil && k.m.withdraw == nil {
+			switch k.fate {
+			case arrived:
+			case lost:
+				e.miss(s, s.kept.pop(), now)
+				continue
+			case open:
+				return
+			}
 		}
 		e.done(s.kept.pop(), now)
 	}
@@ -121,7 +139,16 @@ func (e *Exporter) replay(s *session, now time.Time) (records uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for s.kept.n > 0 {
-		m := s.kept.popLast()
+		records += e.again(s.kept.popLast())
+	}
+	records += e.again(s.missed...)
+	s.missed, s.missedOctets = nil, 0
+	return records
+}
+
+// again puts messages back in front of the queue. Exporter.mu is held.
+func (e *Exporter) again(messages ...*message) (records uint64) {
+	for _, m := range slices.Backward(messages) {
 		if m.withdraw == nil {
 			m.gap, m.replay = 0, true
 			records += uint64(m.records)

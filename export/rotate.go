@@ -174,6 +174,9 @@ func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
 		l.machine.Closed(now, a.ID)
 		return
 	}
+	if s == l.old && !s.over {
+		e.sendMissedAgain(s, now)
+	}
 	e.forget(s)
 	l.wg.Go(func() { // ends by closeTimeout
 		closeSession(s.t)

@@ -26,6 +26,12 @@ type session struct {
 	// have taken; probed how many the probe under way will prove.
 	confirmed, probed uint64
 	kept              kept
+	// tracker tells the fate of messages; nil: nobody does. missed are those
+	// that the network lost, to be sent again on the next session.
+	tracker      transport.Tracker
+	fates        []transport.Fate
+	missed       []*message
+	missedOctets int
 
 	probes   chan uint64 // to the prober; one at most is under way
 	probing  bool
@@ -88,12 +94,14 @@ type probeResult struct {
 
 func newSession(t transport.Session) *session {
 	p := t.Properties()
-	return &session{
+	s := &session{
 		t:        t,
 		props:    p,
 		probes:   make(chan uint64, 1),
 		canProbe: p.Confirms == transport.ConfirmProcess,
 	}
+	s.track()
+	return s
 }
 
 // domain returns the session's state of a domain.
