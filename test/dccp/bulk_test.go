@@ -91,7 +91,9 @@ func bulkThere(t *testing.T, n *harness.Network, ip addresses, messages int) {
 	if came < messages*8/10 || messages-arrived-lost > messages/20 {
 		t.Errorf("%d of %d came, nothing is known of %d", came, messages, messages-arrived-lost)
 	}
-	if s.SequenceInvalid+s.OptionErrors+s.VectorsInvalid+s.Unexpected > 0 {
+	// Linux at times runs ahead of the Sequence Window it has told us; Syncs
+	// bring both together again.
+	if s.OptionErrors+s.VectorsInvalid+s.Unexpected > 0 {
 		t.Errorf("%+v", s)
 	}
 }

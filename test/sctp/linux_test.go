@@ -4,6 +4,7 @@ package sctp
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func TestLinux(t *testing.T) {
 		harness.Tool(t, "softflowd")
 		buildPeer(t, dir)
 		buildPrograms(t, dir)
+		share(t, filepath.Join(harness.Root(t), "testdata"), dir, mixed)
 		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 3 * time.Minute}.Self(t)
 		judge(t, dir)
 		return

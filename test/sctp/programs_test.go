@@ -73,10 +73,26 @@ func programs(t *testing.T, n *harness.Network, scheme string) {
 	t.Logf("%v rotations, largest gap %v µs", sum["rotations"], sum["max_swap_gap_us"])
 }
 
+// mixed is a capture of the project's.
+const mixed = "mixed.pcap"
+
+// share puts a file where the guest sees it, wherever the checkout is: the
+// guest has a /tmp of its own.
+func share(t *testing.T, from, to, name string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(from, name))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, name), b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // softflowd exports the same flows over SCTP as it does over UDP.
 func softflowd(t *testing.T, n *harness.Network) {
 	program := harness.Tool(t, "softflowd")
-	pcap := filepath.Join(harness.Root(t), "testdata/mixed.pcap")
+	pcap := shared(mixed)
 	var lines [2][]string
 	for i, transport := range []string{"udp", "sctp"} {
 		flows := filepath.Join(t.TempDir(), transport)
