@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 GOLANGCI_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.1.4
 TOOLS := $(CURDIR)/.cache/bin
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 CROSS := linux/arm64 linux/arm linux/mips linux/mipsle
 
 .PHONY: help build run test lint vuln fuzz cross bench ci clean
@@ -41,7 +41,7 @@ vuln: ## known vulnerabilities, where their database can be reached
 	@test -x $(TOOLS)/govulncheck || GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
 	@$(TOOLS)/govulncheck ./cmd/... || { [ $$? != 3 ] && echo "vuln: the database could not be reached: not checked"; }
 
-fuzz: ## FUZZTIME (10s) for every fuzz target
+fuzz: ## FUZZTIME (5s) for every fuzz target
 	test/setup/fuzz $(FUZZTIME)
 
 cross: ## both programs for the routers' processors

@@ -181,10 +181,12 @@ func (r *rate) timerLimit(now time.Time, limit float64) {
 // inst is X_inst: the rate reduced while the RTT is above its mean, for then a
 // queue builds up (RFC 5348, Section 4.5).
 func (r *rate) inst() float64 {
-	if r.last == 0 {
-		return r.x
+	x := r.x
+	if r.last != 0 {
+		x *= r.sqrt / r.last
 	}
-	return max(r.x*r.sqrt/r.last, r.least())
+	// The mean packet size may have grown since X was set.
+	return max(x, r.least())
 }
 
 // gap is the time between two packets.
