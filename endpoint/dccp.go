@@ -74,7 +74,7 @@ func (cfg Config) dccpDialer(e transport.Endpoint, addr netip.AddrPort) transpor
 		return &dccp.Dialer{To: to, Service: servicePlain, Scheme: e.Scheme, Config: cfg.dccp()}
 	}
 	return &dccpSecured{dtls: &dtls.Dialer{
-		// DTLS begins when the connection is there (RFC 5238, Section 3.3).
+		// DTLS begins when the connection is there (RFC 5238, Section 3.2).
 		Connect: func(ctx context.Context) (transport.DatagramConn, netip.AddrPort, error) {
 			conn := cfg.dccp()
 			conn.Track = true
