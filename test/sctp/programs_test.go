@@ -76,13 +76,16 @@ func programs(t *testing.T, n *harness.Network, scheme string) {
 // mixed is a capture of the project's.
 const mixed = "mixed.pcap"
 
+// copied tells files for the guest from captures of the guest, which are judged.
+const copied = ".copy"
+
 // share puts a file where the guest sees it, wherever the checkout is: the
 // guest has a /tmp of its own.
 func share(t *testing.T, from, to, name string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(from, name))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(to, name), b, 0o600)
+		err = os.WriteFile(filepath.Join(to, name+copied), b, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +95,7 @@ func share(t *testing.T, from, to, name string) {
 // softflowd exports the same flows over SCTP as it does over UDP.
 func softflowd(t *testing.T, n *harness.Network) {
 	program := harness.Tool(t, "softflowd")
-	pcap := shared(mixed)
+	pcap := shared(mixed + copied)
 	var lines [2][]string
 	for i, transport := range []string{"udp", "sctp"} {
 		flows := filepath.Join(t.TempDir(), transport)
