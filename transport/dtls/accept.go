@@ -220,7 +220,7 @@ func (l *listener) failed(p *peer, n *pending, err error) {
 }
 
 func (l *listener) logRefusal(remote netip.AddrPort, what string, err error) {
-	if ok, unlogged := l.sampler.take(time.Now()); ok {
+	if ok, unlogged := l.sampler.Take(time.Now()); ok {
 		l.cfg.Log.Warn(what, "remote", remote, "error", err, "unlogged", unlogged)
 	}
 }
@@ -232,29 +232,4 @@ func (l *listener) localAddr(local netip.Addr) netip.AddrPort {
 		return netip.AddrPortFrom(local, a.Port())
 	}
 	return a
-}
-
-// sampler lets rate events a second pass, and burst at once.
-type sampler struct {
-	rate, burst float64
-	tokens      float64
-	last        time.Time
-	unlogged    int
-}
-
-// take reports whether this event may be logged and how many were not since.
-func (s *sampler) take(now time.Time) (ok bool, unlogged int) {
-	if s.last.IsZero() {
-		s.tokens = s.burst
-	} else {
-		s.tokens = min(s.burst, s.tokens+s.rate*now.Sub(s.last).Seconds())
-	}
-	s.last = now
-	if s.tokens < 1 {
-		s.unlogged++
-		return false, 0
-	}
-	s.tokens--
-	unlogged, s.unlogged = s.unlogged, 0
-	return true, unlogged
 }

@@ -46,7 +46,7 @@ type listener struct {
 	cookies cookies
 	out     []byte
 	stats   transport.ListenerStats
-	sampler sampler
+	sampler transport.Sampler
 	closing bool
 }
 
@@ -75,7 +75,7 @@ func NewListener(conn transport.DatagramConn, cfg Config) transport.Listener {
 	return &listener{
 		conn: conn, cfg: cfg, cache: cfg.Sessions.cache,
 		peers: map[netip.AddrPort]*peer{}, byCID: map[[cidLen]byte]*inbound{}, prefix: map[netip.Prefix]int{},
-		sampler: sampler{rate: refusalsPerSecond, burst: refusalBurst},
+		sampler: transport.Sampler{Rate: refusalsPerSecond, Burst: refusalBurst},
 	}
 }
 
