@@ -72,7 +72,7 @@ func newAssociation(now time.Time, s *Socket, cfg *Config, t shim.Terms, d *tran
 		Seed:      random(),
 	})
 	a.use.total = &s.use
-	a.in.init(cfg.ReceiveBuffer+1<<16, &a.use)
+	a.in.init(inboxLimit(cfg.ReceiveBuffer), &a.use)
 	a.rx.init(cfg.ReceiveBuffer/4, &a.use, func() { a.Abort("message longer than 65535 octets") })
 	a.streams.init()
 	return a

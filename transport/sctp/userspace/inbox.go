@@ -14,6 +14,12 @@ type inbox struct {
 	closed  bool
 }
 
+// inboxLimit is how much a receive window takes in packets: their buffers are
+// counted, which messages that fill the packets badly fill to a third. What a
+// peer may send by its window must not be dropped here: it would wait for a
+// retransmission timeout.
+func inboxLimit(window int) int { return 3*window + 1<<16 }
+
 func (q *inbox) init(limit int, use *usage) {
 	q.arrived.L = &q.mu
 	q.limit, q.use = limit, use
