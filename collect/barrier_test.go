@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -20,7 +21,8 @@ type gate struct {
 	buffered int
 	written  int
 	flushes  int
-	err      error
+	err      error // of every call
+	full     error // of Flush
 	hold     chan struct{}
 }
 
@@ -36,7 +38,7 @@ func (g *gate) Write(b *record.Batch) error {
 
 func (g *gate) Flush() error {
 	g.mu.Lock()
-	hold, err := g.hold, g.err
+	hold, err := g.hold, cmp.Or(g.err, g.full)
 	g.mu.Unlock()
 	if hold != nil {
 		<-hold
@@ -165,7 +167,9 @@ func TestBarrier_FlushFailsThenWorks(t *testing.T) {
 		c := New(Config{Sinks: []Sink{g, healthy}, FlushInterval: time.Second, Log: textLog(&log)})
 		r := open(t, c, "exporter", 1, udp)
 		now(r, message(1, 0, set(2, addresses), set(256, flow)))
-		g.set(errors.New("no space left on device"), nil)
+		g.mu.Lock()
+		g.full = errors.New("no space left on device")
+		g.mu.Unlock()
 		answered := false
 		r.Barrier(func() { answered = true })
 		time.Sleep(3 * time.Second)
@@ -177,7 +181,9 @@ func TestBarrier_FlushFailsThenWorks(t *testing.T) {
 		if s := st.Summary(); s.RecordsWritten != 0 || st.Sinks[0].Errors == 0 || st.Sinks[0].Errors > 10 {
 			t.Errorf("%+v %+v", s, st.Sinks)
 		}
-		g.set(nil, nil)
+		g.mu.Lock()
+		g.full = nil
+		g.mu.Unlock()
 		time.Sleep(2 * retryMax)
 		synctest.Wait()
 		st = c.Stats()
@@ -206,6 +212,9 @@ func TestBarrier_LostRecordIsNeverConfirmed(t *testing.T) {
 		g.set(errors.New("no space left on device"), nil)
 		for i := range uint32(50) {
 			now(r, message(1, i, set(2, addresses), set(256, flow)))
+		}
+		if err := c.Flush(); err == nil || !strings.Contains(err.Error(), "no space left") {
+			t.Errorf("flush: %v", err)
 		}
 		g.set(nil, nil)
 		time.Sleep(2 * retryMax)

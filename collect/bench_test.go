@@ -1,6 +1,7 @@
 package collect_test
 
 import (
+	"context"
 	"encoding/binary"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func session(tb testing.TB, sinks ...collect.Sink) (r transport.Receiver, templa
 	tb.Helper()
 	c := collect.New(collect.Config{Sinks: sinks})
 	tb.Cleanup(func() {
-		if err := c.Close(tb.Context()); err != nil && tb.Context().Err() == nil {
+		if err := c.Close(context.WithoutCancel(tb.Context())); err != nil {
 			tb.Error(err)
 		}
 	})

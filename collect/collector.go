@@ -123,10 +123,13 @@ func New(cfg Config) *Collector {
 		if i < len(cfg.Names) {
 			name = cfg.Names[i]
 		}
-		c.outputs = append(c.outputs, newOutput(name, s, c.now))
+		c.outputs = append(c.outputs, newOutput(name, s, c.now, cfg.Offline))
 	}
-	c.flusher = flusher{outputs: c.outputs, kick: make(chan struct{}, 1)}
+	c.flusher = flusher{outputs: c.outputs, asked: make([]<-chan error, len(c.outputs)), kick: make(chan struct{}, 1)}
 	if !cfg.Offline {
+		for _, o := range c.outputs {
+			go o.run() // ends when Close has the sink closed
+		}
 		// Both end when Close closes stop.
 		c.wg.Go(func() { c.flusher.run(cfg.FlushInterval, c.stop) })
 		c.wg.Go(c.keep)
@@ -246,7 +249,7 @@ func (c *Collector) write(r *receiver, b *record.Batch, control bool) {
 		if control && o.control == nil {
 			continue
 		}
-		if !o.write(b, control) {
+		if !o.write(r, b, control) {
 			r.broken.Store(true)
 		}
 	}
@@ -261,12 +264,22 @@ func (c *Collector) barrier(b barrier) {
 
 // Flush has every sink write what it holds.
 func (c *Collector) Flush() error {
-	for _, o := range c.outputs {
-		if !o.flush() {
-			return fmt.Errorf("sink %s: %w", o.name, o.lastError())
+	return c.ask(false)
+}
+
+// ask has all sinks flushed, or closed, side by side.
+func (c *Collector) ask(closing bool) error {
+	done := make([]<-chan error, len(c.outputs))
+	for i, o := range c.outputs {
+		done[i] = o.ask(closing)
+	}
+	var errs []error
+	for i, o := range c.outputs {
+		if err := <-done[i]; err != nil {
+			errs = append(errs, fmt.Errorf("sink %s: %w", o.name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Close ends the Collector: what the sinks hold is written, and they are
@@ -289,12 +302,7 @@ func (c *Collector) Close(ctx context.Context) error {
 			}
 			close(c.stop)
 			c.wg.Wait()
-			errs := make([]error, 0, 1+len(c.outputs))
-			errs = append(errs, c.Flush())
-			for _, o := range c.outputs {
-				errs = append(errs, o.close())
-			}
-			done <- errors.Join(errs...)
+			done <- errors.Join(c.Flush(), c.ask(true))
 		}()
 		select {
 		case c.err = <-done:

@@ -3,7 +3,6 @@ package collect
 import (
 	"time"
 
-	"ipfixsuite/ipfix"
 	"ipfixsuite/templates"
 )
 
@@ -14,7 +13,6 @@ const maxStreams = 256
 // A domain is a session's state of one Observation Domain.
 type domain struct {
 	store    *templates.Domain
-	lookup   func(id uint16) *ipfix.Template // store.Lookup, made once
 	lastSeen time.Time
 	streams  []stream
 	last     int // of streams

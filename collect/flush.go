@@ -1,11 +1,15 @@
 package collect
 
 import (
+	"context"
 	"sync"
 	"time"
 )
 
 const (
+	// flushPatience is how long a sink may take for a flush before the others
+	// are flushed without it.
+	flushPatience = time.Second
 	// flushSpacing lets the barriers of one batch of datagrams, and of many
 	// exporters, share a flush.
 	flushSpacing = time.Millisecond
@@ -23,7 +27,8 @@ type barrier struct {
 // A flusher flushes the sinks when a barrier asks for it, and now and then.
 type flusher struct {
 	outputs []*output
-	kick    chan struct{} // one is enough: it takes all that waits
+	asked   []<-chan error // of outputs: flushes that have not ended
+	kick    chan struct{}  // one is enough: it takes all that waits
 
 	mu      sync.Mutex
 	waiting []barrier
@@ -93,12 +98,7 @@ func (f *flusher) flush() bool {
 	batch := f.waiting
 	f.waiting = nil
 	f.mu.Unlock()
-	ok := true
-	for _, o := range f.outputs {
-		if !o.flush() {
-			ok = false
-		}
-	}
+	ok := f.flushOutputs()
 	var lost uint64
 	kept := batch[:0]
 	for _, b := range batch {
@@ -115,6 +115,41 @@ func (f *flusher) flush() bool {
 	f.lost += lost
 	f.waiting = append(kept, f.waiting...)
 	f.mu.Unlock()
+	return ok
+}
+
+// flushOutputs flushes the sinks side by side, and reports whether everything
+// that was given to them before is written. One that hangs is left behind.
+func (f *flusher) flushOutputs() bool {
+	ok := true
+	asked := make([]<-chan error, len(f.outputs))
+	for i, o := range f.outputs {
+		if p := f.asked[i]; p != nil {
+			select {
+			case <-p: // says nothing of what came since
+				f.asked[i] = nil
+			default:
+				ok = false
+				continue
+			}
+		}
+		asked[i] = o.ask(false)
+		f.asked[i] = asked[i]
+	}
+	late, stop := context.WithTimeout(context.Background(), flushPatience)
+	defer stop()
+	for i, p := range asked {
+		if p == nil {
+			continue
+		}
+		select {
+		case err := <-p:
+			f.asked[i] = nil
+			ok = ok && err == nil
+		case <-late.Done():
+			ok = false // the next round asks again
+		}
+	}
 	return ok
 }
 

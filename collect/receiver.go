@@ -184,7 +184,7 @@ func (r *receiver) domain(id uint32, now time.Time) *domain {
 		if sd == nil {
 			return nil
 		}
-		d = &domain{store: sd, lookup: sd.Lookup}
+		d = &domain{store: sd}
 		r.domains[id] = d
 	}
 	r.last = d
@@ -253,7 +253,10 @@ func (r *receiver) deliver(t *ipfix.Template, body []byte, at int) uint32 {
 	}
 	b := &r.batch
 	b.Meta, b.Template, b.Body, b.Records = &r.meta, t, body, n
-	b.Lists, b.Registry = r.dom.lookup, r.dom.store.Registry()
+	b.Lists, b.Registry = nil, r.dom.store.Registry()
+	if t.Refers { // sinks look while others change the Templates
+		b.Lists = r.dom.store.Frozen()
+	}
 	if t.Options() {
 		r.seq.options += uint32(n)
 		if k := ControlOf(t); k != NoControl {

@@ -5,11 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 const (
-	// snapshotPatience is how long a snapshot waits for a session or a sink,
+	// snapshotPatience is how long a snapshot waits for a session,
 	// maxBusy for how many sessions that are held up.
 	snapshotPatience = 5 * time.Millisecond
 	maxBusy          = 4
@@ -40,7 +41,7 @@ func (c *Collector) Stats() Stats {
 	}
 	st.Budget, st.BudgetRefused = c.budget.Used(), c.budget.Refused()
 	for _, o := range c.outputs {
-		st.Sinks = append(st.Sinks, o.snapshot(snapshotPatience))
+		st.Sinks = append(st.Sinks, o.snapshot())
 	}
 	st.Barriers.Waiting, st.Barriers.Lost = c.flusher.pending()
 	return st
@@ -142,7 +143,7 @@ func (o *output) tell(log *slog.Logger) {
 		log.Info("sink goes on", "sink", o.name)
 		o.toldStall = false
 	}
-	st := o.snapshot(snapshotPatience)
+	st := o.snapshot()
 	switch {
 	case st.Error != "" && (st.Error != o.toldError || st.Dropped != o.toldDropped):
 		log.Error("sink fails", "sink", o.name, "error", st.Error, "dropped", st.Dropped)
@@ -150,4 +151,19 @@ func (o *output) tell(log *slog.Logger) {
 		log.Info("sink works again", "sink", o.name, "dropped", st.Dropped)
 	}
 	o.toldError, o.toldDropped = st.Error, st.Dropped
+}
+
+// lockWithin locks mu unless that takes longer than patience: whoever shows
+// counters does not wait for a session that a sink holds up.
+func lockWithin(mu *sync.Mutex, patience time.Duration) bool {
+	for wait := 10 * time.Microsecond; ; wait *= 2 {
+		if mu.TryLock() {
+			return true
+		}
+		if patience <= 0 {
+			return false
+		}
+		time.Sleep(wait)
+		patience -= wait
+	}
 }

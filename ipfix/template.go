@@ -23,7 +23,10 @@ type Template struct {
 	Fields    []Field
 	RecordLen int // octets of each record; 0: variable
 	MinLen    int // octets of the shortest record
-	vars      []varField
+	// Refers: its records can speak of other templates, in lists
+	// (RFC 6313) or by a templateId.
+	Refers bool
+	vars   []varField
 }
 
 // maxFields is what a message has room for, at 4 octets each.
@@ -83,6 +86,7 @@ func NewTemplate(id uint16, scope int, specs []FieldSpec, reg *ie.Registry) (*Te
 			f.Type = f.Element.Type
 		}
 		f.kind, f.Type = planOf(f.Type, s.Length)
+		t.Refers = t.Refers || f.refers()
 		if s.Length == VariableLength {
 			t.vars = append(t.vars, varField{index: uint16(i), skip: uint16(off)})
 			t.MinLen++
@@ -108,6 +112,19 @@ func NewTemplate(id uint16, scope int, specs []FieldSpec, reg *ie.Registry) (*Te
 	}
 	return t, nil
 }
+
+// refers tells whether the field can hold template ids.
+func (f *Field) refers() bool {
+	switch f.Type {
+	case ie.BasicList, ie.SubTemplateList, ie.SubTemplateMultiList:
+		return true
+	}
+	return f.ID == templateID && f.Length == 2
+}
+
+// templateID is an element that holds a template id, as in the Flow Keys
+// options (RFC 7011, Section 4.4).
+var templateID = ie.ID{Num: 145}
 
 var (
 	errTooLong  = errors.New("a record is longer than any message")

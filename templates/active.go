@@ -40,6 +40,8 @@ type ActiveConfig struct {
 	ReuseAfter time.Duration
 	// Max bounds the Templates defined at one time; 0: as many as there are ids.
 	Max int
+	// Reserved are the highest ids, so many, that Define does not give away.
+	Reserved int
 }
 
 // Active holds the Templates that one Exporting Process defines for one
@@ -56,7 +58,9 @@ type Active struct {
 	byID    map[uint16]*ipfix.Template
 	order   []*ipfix.Template // as defined: a receiver sees scopes after what they name
 	held    []heldID          // oldest first
-	next    int               // the next id never used; > lastID when all were
+	freed   []uint16          // free at once; the last is the next
+	next    int               // the next id never used; > last when all were
+	last    int               // the highest id to give away
 	version uint64
 	shape   []byte // scratch
 }
@@ -71,14 +75,16 @@ func NewActive(cfg ActiveConfig) *Active {
 	if cfg.ReuseAfter <= 0 {
 		cfg.ReuseAfter = reuseFactor * DefaultRefresh
 	}
-	if cfg.Max <= 0 || cfg.Max > lastID-firstID+1 {
-		cfg.Max = lastID - firstID + 1
+	last := lastID - max(cfg.Reserved, 0)
+	if cfg.Max <= 0 || cfg.Max > last-firstID+1 {
+		cfg.Max = last - firstID + 1
 	}
 	return &Active{
 		cfg:     cfg,
 		byShape: make(map[string]*ipfix.Template),
 		byID:    make(map[uint16]*ipfix.Template),
 		next:    firstID,
+		last:    last,
 	}
 }
 
@@ -87,7 +93,7 @@ func NewActive(cfg ActiveConfig) *Active {
 // if they were withdrawn at now.
 func (a *Active) Clone(now time.Time) *Active {
 	c := NewActive(a.cfg)
-	c.next, c.version, c.held = a.next, a.version, slices.Clone(a.held)
+	c.next, c.version, c.held, c.freed = a.next, a.version, slices.Clone(a.held), slices.Clone(a.freed)
 	for _, t := range a.order {
 		a.shape = appendShape(a.shape[:0], t.Scope, t.Specs(nil))
 		if a.byShape[string(a.shape)] != t {
@@ -112,7 +118,7 @@ func (a *Active) Define(now time.Time, scope int, specs []ipfix.FieldSpec, reg *
 	if len(a.byID) >= a.cfg.Max {
 		return nil, fmt.Errorf("%w: %d templates are active", ErrExhausted, len(a.byID))
 	}
-	id, fresh := a.free(now)
+	id := a.free(now)
 	if id == 0 {
 		return nil, fmt.Errorf("%w: %d are active, %d wait for reuse", ErrExhausted, len(a.byID), len(a.held))
 	}
@@ -120,9 +126,12 @@ func (a *Active) Define(now time.Time, scope int, specs []ipfix.FieldSpec, reg *
 	if err != nil {
 		return nil, err
 	}
-	if fresh {
+	switch {
+	case len(a.freed) > 0:
+		a.freed = a.freed[:len(a.freed)-1]
+	case int(id) == a.next:
 		a.next++
-	} else {
+	default:
 		a.held = slices.Delete(a.held, 0, 1)
 	}
 	a.byShape[string(a.shape)] = t
@@ -132,17 +141,21 @@ func (a *Active) Define(now time.Time, scope int, specs []ipfix.FieldSpec, reg *
 	return t, nil
 }
 
-// free finds an id: one never used, else the one held back the longest.
-func (a *Active) free(now time.Time) (id uint16, fresh bool) {
-	if a.next <= lastID {
-		return uint16(a.next), true
+// free finds an id: one that is free at once, so that few are in use, else one
+// never used, else the one held back the longest.
+func (a *Active) free(now time.Time) (id uint16) {
+	if n := len(a.freed); n > 0 {
+		return a.freed[n-1]
+	}
+	if a.next <= a.last {
+		return uint16(a.next)
 	}
 	// An id that was withdrawn is not given to another Template before a
 	// collector has had time to forget the first (RFC 7011, Sections 8.1 and 8.4).
 	if len(a.held) > 0 && !now.Before(a.held[0].until) {
-		return a.held[0].id, false
+		return a.held[0].id
 	}
-	return 0, false
+	return 0
 }
 
 // Retire keeps Define from returning the Template again. It stays among All
@@ -163,6 +176,25 @@ func (a *Active) Retire(id uint16) bool {
 // Withdraw ends a Template: no data described by it follows. Sessions on
 // transports that take Template Withdrawals announce it (Schedule.Withdraws).
 func (a *Active) Withdraw(id uint16, now time.Time) error {
+	if err := a.end(id); err != nil {
+		return err
+	}
+	a.held = append(a.held, heldID{id: id, until: now.Add(a.cfg.ReuseAfter)})
+	return nil
+}
+
+// Free ends a Template as Withdraw does, but its id is the next that Define
+// gives away: for who sends all that bears an id on one SCTP stream, where the
+// next Template cannot overtake the withdrawal (RFC 6526, Section 4.4).
+func (a *Active) Free(id uint16) error {
+	if err := a.end(id); err != nil {
+		return err
+	}
+	a.freed = append(a.freed, id)
+	return nil
+}
+
+func (a *Active) end(id uint16) error {
 	t := a.byID[id]
 	if t == nil {
 		return fmt.Errorf("withdraw template %d: %w", id, ErrUnknown)
@@ -170,7 +202,6 @@ func (a *Active) Withdraw(id uint16, now time.Time) error {
 	a.Retire(id)
 	delete(a.byID, id)
 	a.order = slices.DeleteFunc(a.order, func(o *ipfix.Template) bool { return o == t })
-	a.held = append(a.held, heldID{id: id, until: now.Add(a.cfg.ReuseAfter)})
 	a.version++
 	return nil
 }

@@ -21,6 +21,7 @@ type Domain struct {
 	hand    int     // where the search for an old entry goes on
 	held    []Held  // oldest first
 	learnt  *ie.Registry
+	frozen  func(id uint16) *ipfix.Template // nil: to be made
 }
 
 // An entry is one Template with its times, in seconds.
@@ -197,7 +198,7 @@ func (d *Domain) define(m Message, rec *ipfix.TemplateRecord, c *Change) {
 
 func (d *Domain) insert(i int, e entry) {
 	d.entries = slices.Insert(d.entries, i, e)
-	d.last = entry{}
+	d.changed()
 }
 
 // room makes sure that t fits within the bounds. On an unreliable transport the
@@ -246,7 +247,7 @@ func (s *Store) giveTemplate(t *ipfix.Template) {
 func (d *Domain) remove(i int) {
 	d.store.giveTemplate(d.entries[i].template)
 	d.entries = slices.Delete(d.entries, i, i+1)
-	d.last = entry{}
+	d.changed()
 }
 
 func (d *Domain) withdraw(c *Change) {
@@ -340,7 +341,7 @@ func (d *Domain) Learn(e ie.Element) error {
 }
 
 func (d *Domain) recompile(id ie.ID) error {
-	d.last = entry{}
+	d.changed()
 	for i := range d.entries {
 		t := d.entries[i].template
 		if !slices.ContainsFunc(t.Fields, func(f ipfix.Field) bool { return f.ID == id }) {

@@ -2,7 +2,6 @@ package ipfix
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"ipfixsuite/ie"
 	"ipfixsuite/ipfix"
@@ -74,7 +73,7 @@ func (q *series) define(t *ipfix.Template) (entry, error) {
 	// Sets of templates and of options templates look alike but for the
 	// scope count, so that the kind is part of the key.
 	key := string(binary.BigEndian.AppendUint16(rec[2:len(rec):len(rec)], t.SetID()))
-	e := entry{refs: slices.ContainsFunc(t.Fields, refers)}
+	e := entry{refs: t.Refers}
 	if id, ok := q.domain.defined[key]; ok {
 		e.id = id
 		q.remember(t, e)
@@ -142,7 +141,7 @@ type follower struct {
 }
 
 func (f *follower) records(t *ipfix.Template, body []byte, depth int) {
-	if depth > maxDepth || !slices.ContainsFunc(t.Fields, refers) {
+	if depth > maxDepth || !t.Refers {
 		return
 	}
 	var r ipfix.Records
