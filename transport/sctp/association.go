@@ -96,8 +96,10 @@ type Association interface {
 	Heartbeat(ctx context.Context) error
 
 	// SetKey installs a shared key for SCTP-AUTH (RFC 4895), ActivateKey makes
-	// it the one of everything sent from now on, DeleteKey forgets it; none of
-	// them waits. Key 0 is empty and there from the start.
+	// it the one of every message handed to Send from now on, DeleteKey lets
+	// nothing in under it any more; none of them waits. A message keeps the key
+	// that was active when Send took it, also when it is sent again. Key 0 is
+	// empty and there from the start.
 	SetKey(id uint16, key []byte) error
 	ActivateKey(id uint16) error
 	DeleteKey(id uint16) error

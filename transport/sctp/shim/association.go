@@ -172,6 +172,7 @@ func (a *Association) finish(e End) {
 	a.path.dataUntil = time.Time{}
 	a.held = nil
 	a.sent.end()
+	a.keys.settled(a.sent.settled())
 }
 
 // violation ends the association because of what the peer did (RFC 9260,
@@ -293,10 +294,12 @@ func (a *Association) Counts() Counts {
 // from Held.
 func (a *Association) SetKey(id uint16, key []byte) error { return a.keys.set(id, key) }
 
-// ActivateKey makes a key the one of everything sent from now on.
-func (a *Association) ActivateKey(id uint16) error { return a.keys.activate(id) }
+// ActivateKey makes a key the one of messages entered from now on, and of what
+// the shim itself sends.
+func (a *Association) ActivateKey(id uint16) error { return a.keys.activate(id, a.sent.entered()) }
 
-// DeleteKey forgets a key that is not active.
+// DeleteKey forgets a key that is not active: nothing is taken under it any
+// more. Messages entered under it that are not yet settled stay under it.
 func (a *Association) DeleteKey(id uint16) error { return a.keys.remove(id) }
 
 // Held is a packet that waited for a key which is there now; it is to be given

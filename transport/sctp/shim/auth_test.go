@@ -3,6 +3,7 @@ package shim
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"ipfixsuite/transport/sctp/wire"
@@ -100,12 +101,12 @@ func TestOutbound_SealsAsTheKernelDoes(t *testing.T) {
 		Auth: vectors(t, udpRandomB, udpRandomA, []byte{0, 1}, wire.HMACSHA1),
 	}, config(t))
 	for i, text := range []string{"reply under key0", "reply under key1"} {
-		a.Enter(&Message{Size: len(text)})
 		if i == 1 {
 			if err := errors.Join(a.SetKey(1, key1), a.ActivateKey(1)); err != nil {
 				t.Fatal(err)
 			}
 		}
+		a.Enter(&Message{Size: len(text)})
 		out := a.Outbound(epoch, engineData(0, wire.Data{Flags: whole, TSN: 0xda8eeb03 + uint32(i), SSN: uint16(i), User: []byte(text)}), nil)
 		if want := unhex(t, []string{udpAuthKey0, udpAuthKey1}[i]); !bytes.Equal(out, want) {
 			t.Errorf("%q:\n got %x\nwant %x", text, out, want)
@@ -169,10 +170,10 @@ func chunkBytes(list []wire.ChunkType) []byte {
 // RFC 4895, Section 5.1: one AUTH a packet; the rest behind a second one goes.
 func TestInbound_SecondAuth(t *testing.T) {
 	c, s := couple(t, authOffer())
-	inner := s.keys.seal(s.header(nil)) // nothing to authenticate
+	inner := s.keys.seal(s.header(nil), s.keys.active) // nothing to authenticate
 	inner = append(inner, unhex(t, "00030014 00000000 00000000 00000000 61626364")...)
-	once := s.keys.seal(bytes.Clone(inner))
-	twice := s.keys.insert(bytes.Clone(once), wire.HeaderLen) // an AUTH before AUTH and DATA, both authentic
+	once := s.keys.seal(bytes.Clone(inner), s.keys.active)
+	twice := s.keys.insert(bytes.Clone(once), wire.HeaderLen, s.keys.active) // an AUTH before AUTH and DATA, both authentic
 	if got := types(c.Inbound(epoch, once, nil)); len(got) != 1 {
 		t.Fatalf("with one AUTH: %v", got)
 	}
@@ -241,6 +242,105 @@ func TestKeys_NextKeyIsWaitedFor(t *testing.T) {
 	}
 }
 
+// RFC 6083, Section 4.8: a message that was handed over before the keys
+// changed goes under the old one, and so does its retransmission, also when
+// the old key lets nothing in any more; a packet has one key.
+func TestKeys_MessageKeepsItsKey_RFC6083_4_8(t *testing.T) {
+	c, s := couple(t, authOffer())
+	secret := []byte("a secret of the handshake")
+	if err := errors.Join(c.SetKey(1, secret), s.SetKey(1, secret)); err != nil {
+		t.Fatal(err)
+	}
+	tsn := c.terms.LocalTSN
+	chunk := func(i uint32, user string) wire.Data {
+		return wire.Data{Flags: whole, TSN: tsn + i, User: []byte(user)}
+	}
+	sent := func(chunks ...wire.Data) (list [][]byte) {
+		t.Helper()
+		if b := c.Outbound(epoch, engineData(0, chunks...), nil); len(b) > 0 {
+			list = append(list, b)
+		}
+		return append(list, packets(t, c)...)
+	}
+	keys := func(list [][]byte) (ids []uint16) {
+		for _, p := range list {
+			id, _ := authKey(p)
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	c.Enter(&Message{Size: 4})
+	c.Enter(&Message{Size: 4})
+	if err := c.ActivateKey(1); err != nil {
+		t.Fatal(err)
+	}
+	c.Enter(&Message{Size: 4})
+	c.Enter(&Message{Size: 4})
+	// The engine comes to send only now, all in one packet.
+	first := sent(chunk(0, "old "), chunk(1, "old "), chunk(2, "new "), chunk(3, "new "))
+	if got := keys(first); !slices.Equal(got, []uint16{0, 1}) {
+		t.Fatalf("sent under keys %v", got)
+	}
+	for i, want := range []string{"old old ", "new new "} {
+		var got []byte
+		w := wire.WalkChunks(first[i])
+		for ch := (wire.Chunk{}); w.Next(&ch); {
+			if ch.Type == wire.DATA {
+				got = append(got, wireData(ch).User...)
+			}
+		}
+		if string(got) != want || len(s.Inbound(epoch, first[i], nil)) == 0 {
+			t.Errorf("packet %d holds %q, want %q, or is not taken", i, got, want)
+		}
+	}
+	if err := errors.Join(c.DeleteKey(0), s.ActivateKey(1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := keys(sent(chunk(3, "new "), chunk(0, "old "), chunk(2, "new "))); !slices.Equal(got, []uint16{1, 0, 1}) {
+		t.Errorf("sent again under keys %v", got)
+	}
+	// What the old key would let in is dropped, on both ways of taking it.
+	forged := newKeyring(s.terms.Auth)
+	d := wire.Data{Flags: whole, TSN: s.terms.LocalTSN, User: []byte("mine")}
+	p := forged.seal(d.Append(s.header(nil)), forged.active)
+	if got := c.Inbound(epoch, p, nil); len(got) > 0 || c.Counts().Drops[DropKey] != 1 {
+		t.Errorf("taken under the deleted key: %x", got)
+	}
+	// With the last of its messages the old key is gone.
+	old := c.keys.turns[0].key
+	if bytes.Equal(old.secret, make([]byte, len(old.secret))) {
+		t.Error("the key is gone while messages need it")
+	}
+	c.Inbound(epoch, rawPacket(c, sackChunk(tsn+1, 1000)), nil)
+	if len(c.keys.turns) != 1 || c.keys.turns[0].key.id != 1 || !bytes.Equal(old.secret, make([]byte, len(old.secret))) || old.sha256 != nil {
+		t.Errorf("%d keys are kept for messages", len(c.keys.turns))
+	}
+	if got := keys(sent(chunk(3, "new "))); !slices.Equal(got, []uint16{1}) {
+		t.Errorf("sent under keys %v", got)
+	}
+}
+
+// Activations while nothing is acknowledged are bounded.
+func TestKeys_ManyTurns(t *testing.T) {
+	c, _ := couple(t, authOffer())
+	if err := c.SetKey(1, key1); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 { // no message in between: one turn
+		if err := errors.Join(c.ActivateKey(1), c.ActivateKey(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	for i := uint16(1); err == nil && i < 100; i++ {
+		c.Enter(&Message{Size: 4})
+		err = c.ActivateKey(i % 2)
+	}
+	if !errors.Is(err, ErrKeys) || len(c.keys.turns) != maxKeys {
+		t.Errorf("%d turns, %v", len(c.keys.turns), err)
+	}
+}
+
 func TestKeys_Errors(t *testing.T) {
 	c, _ := couple(t, authOffer())
 	for name, err := range map[string]error{
@@ -284,7 +384,7 @@ func TestResponder_AuthenticatedEcho(t *testing.T) {
 	i.terms.Auth.Theirs.Add([]byte{byte(wire.CookieEcho)})
 	keys := newKeyring(i.terms.Auth)
 	plain, _ := i.Packet(nil)
-	echo := keys.seal(plain)
+	echo := keys.seal(plain, keys.active)
 	if got := types(echo); got[0] != wire.Auth || got[1] != wire.CookieEcho {
 		t.Fatalf("%v", got)
 	}

@@ -20,6 +20,7 @@ func FuzzAssociation(f *testing.F) {
 	f.Add(false, unhex(f, "05000010 0001000c 0000000000000000 fe000004 c1000004"), []byte{3})
 	f.Add(true, unhex(f, udpAuthKey0)[wire.HeaderLen:], []byte{0, 1})
 	f.Add(true, unhex(f, udpAuthKey1)[wire.HeaderLen:], []byte{0})
+	f.Add(true, sackChunk(0x6d6d1ef3, 0x100), []byte{0, 0x8a, 0, 1, 3, 0x82, 1, 0})
 	f.Fuzz(func(t *testing.T, auth bool, chunks, steps []byte) {
 		if len(chunks) > 1<<14 || len(steps) > 64 {
 			return
@@ -46,6 +47,11 @@ func FuzzAssociation(f *testing.F) {
 				s.a.Outbound(s.now, engineData(0, wire.Data{Flags: whole, TSN: s.tsn - 1, Stream: 0, User: []byte("abcd")}), nil)
 			case 2:
 				s.a.Advance(s.now)
+				if auth && step&0x80 != 0 { // the keys change
+					_ = s.a.SetKey(1, key1)
+					_ = s.a.ActivateKey(uint16(step>>3) % 2)
+					_ = s.a.DeleteKey(uint16(step>>4) % 2)
+				}
 			case 3:
 				p := rawPacket(s.a, chunks)
 				if step&0x40 != 0 {
@@ -66,7 +72,7 @@ func FuzzAssociation(f *testing.F) {
 			}
 			packets(t, s.a)
 			events(s.a)
-			if len(s.a.held) > maxHeld || len(s.a.touched) > 1<<12 || s.a.Settled() > s.a.Entered() || s.a.Buffered() < 0 {
+			if len(s.a.held) > maxHeld || len(s.a.keys.turns) > maxKeys || len(s.a.touched) > 1<<12 || s.a.Settled() > s.a.Entered() || s.a.Buffered() < 0 {
 				t.Fatalf("%d held, %d touched, settled %d of %d, %d buffered", len(s.a.held), len(s.a.touched), s.a.Settled(), s.a.Entered(), s.a.Buffered())
 			}
 			s.a.Touched(nil)

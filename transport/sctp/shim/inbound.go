@@ -246,6 +246,7 @@ func (a *Association) acknowledged(now time.Time, r ackResult, full bool) {
 	if (r.progress || full) && a.path.alive(now) {
 		a.tell(EventPathUp)
 	}
+	a.keys.settled(a.sent.settled())
 	a.path.outstanding(now, a.sent.fragments.len() > 0, r.progress || full)
 	if a.sent.skip() {
 		a.forward(now)

@@ -230,7 +230,7 @@ func (i *Initiator) takeInitAck(now time.Time, c *wire.Chunk, bundled bool) {
 		b = wire.EndChunk(wire.AppendCause(b, wire.CauseUnrecognizedParam, o.Unrecognized), at)
 	}
 	keys := newKeyring(i.terms.Auth)
-	b = keys.seal(b)
+	b = keys.seal(b, keys.active)
 	wire.SetChecksum(b)
 	i.packet, i.echoed, i.send = b, true, true
 	i.rto, i.times = i.timers.RTOInitial, 0

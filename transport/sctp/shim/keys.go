@@ -33,7 +33,18 @@ type keyring struct {
 	terms  *AuthTerms // nil: no SCTP-AUTH
 	keys   []*sharedKey
 	active *sharedKey
-	sum    [sha256.Size]byte
+	// turns say from which message on which key is used, ascending, the first
+	// for all before the second. A key that was deleted since is in here alone,
+	// and no longer lets anything in.
+	turns []turn
+	sum   [sha256.Size]byte
+}
+
+// turn is an activation: messages from this number on, counted from 0, are
+// authenticated under the key.
+type turn struct {
+	from uint64
+	key  *sharedKey
 }
 
 // sharedKey is an association key with its states, one an algorithm.
@@ -51,8 +62,42 @@ func newKeyring(t *AuthTerms) keyring {
 		// Without any other there is key 0, empty (RFC 4895, Section 6.1).
 		k.active = k.newKey(0, nil)
 		k.keys = append(k.keys, k.active)
+		k.turns = append(k.turns, turn{0, k.active})
 	}
 	return k
+}
+
+// of is the key of a message, which was the active one when it was entered:
+// what is under way when keys change, or has to be sent again, stays under its
+// own (RFC 6083, Section 4.8: ChangeCipherSpec under the old one, Finished
+// under the new).
+func (k *keyring) of(message uint64) (s *sharedKey) {
+	for i, t := range k.turns {
+		if i > 0 && t.from > message {
+			break
+		}
+		s = t.key
+	}
+	return s
+}
+
+// settled lets go of the keys that no message needs any more: those before
+// this one are settled.
+func (k *keyring) settled(message uint64) {
+	for len(k.turns) > 1 && k.turns[1].from <= message {
+		old := k.turns[0].key
+		k.turns = append(k.turns[:0], k.turns[1:]...)
+		k.wipe(old)
+	}
+}
+
+// wipe clears the secret of a key that is used for nothing any more.
+func (k *keyring) wipe(s *sharedKey) {
+	used := func(t turn) bool { return t.key == s }
+	if !slices.Contains(k.keys, s) && !slices.ContainsFunc(k.turns, used) {
+		clear(s.secret)
+		s.sha1, s.sha256 = nil, nil
+	}
 }
 
 func (k *keyring) newKey(id uint16, shared []byte) *sharedKey {
@@ -84,7 +129,8 @@ func (k *keyring) set(id uint16, shared []byte) error {
 	return nil
 }
 
-func (k *keyring) activate(id uint16) error {
+// activate makes a key that of the messages from this one on.
+func (k *keyring) activate(id uint16, message uint64) error {
 	if k.terms == nil {
 		return ErrNoAuth
 	}
@@ -92,7 +138,17 @@ func (k *keyring) activate(id uint16) error {
 	if s == nil {
 		return ErrKey
 	}
+	old := k.active
+	switch n := len(k.turns); {
+	case k.turns[n-1].from == message:
+		k.turns[n-1].key = s
+	case n == maxKeys:
+		return ErrKeys
+	default:
+		k.turns = append(k.turns, turn{message, s})
+	}
 	k.active = s
+	k.wipe(old)
 	return nil
 }
 
@@ -104,8 +160,8 @@ func (k *keyring) remove(id uint16) error {
 	if s == nil || s == k.active {
 		return ErrKey
 	}
-	clear(s.secret)
 	k.keys = slices.DeleteFunc(k.keys, func(o *sharedKey) bool { return o == s })
+	k.wipe(s)
 	return nil
 }
 
@@ -140,8 +196,8 @@ func (t *AuthTerms) overhead() int {
 // seal puts an AUTH chunk before the first chunk of the packet that the peer
 // takes only authenticated, if there is one. What stands before it, as a
 // COOKIE ECHO that sets the keys up, stays unauthenticated (RFC 4895, Section
-// 6.2). The packet is the whole of b.
-func (k *keyring) seal(b []byte) []byte {
+// 6.2). The packet is the whole of b, s the key.
+func (k *keyring) seal(b []byte, s *sharedKey) []byte {
 	if k.terms == nil {
 		return b
 	}
@@ -149,19 +205,19 @@ func (k *keyring) seal(b []byte) []byte {
 	w := wire.WalkChunks(b)
 	for c := (wire.Chunk{}); w.Next(&c); at += len(c.Raw) {
 		if k.terms.Theirs.Has(c.Type) {
-			return k.insert(b, at)
+			return k.insert(b, at, s)
 		}
 	}
 	return b
 }
 
-func (k *keyring) insert(b []byte, at int) []byte {
-	m, size := k.active.mac(k.terms.HMAC)
+func (k *keyring) insert(b []byte, at int, s *sharedKey) []byte {
+	m, size := s.mac(k.terms.HMAC)
 	end, gap := len(b), wire.AuthHeaderLen+size
 	b = append(b, zeroMAC[:wire.AuthHeaderLen]...)
 	b = append(b, zeroMAC[:size]...)
 	copy(b[at+gap:], b[at:end])
-	wire.AppendAuthHeader(b[:at], k.active.id, k.terms.HMAC, size)
+	wire.AppendAuthHeader(b[:at], s.id, k.terms.HMAC, size)
 	clear(b[at+wire.AuthHeaderLen : at+gap])
 	m.Write(b[at:])
 	copy(b[at+wire.AuthHeaderLen:], m.Sum(k.sum[:0]))

@@ -148,6 +148,15 @@ func (l *ledger) transmit(now time.Time, d *wire.Data) fate {
 	return l.dress(now, d, number)
 }
 
+// message is the number of the message of which a DATA chunk on its way out is
+// a part.
+func (l *ledger) message(tsn uint32) uint64 {
+	if at := tsn - l.base; at < uint32(l.fragments.len()) {
+		return l.fragments.at(int(at)).message
+	}
+	return l.cursor
+}
+
 func (l *ledger) retransmit(now time.Time, d *wire.Data, f *fragment) fate {
 	what := l.dress(now, d, f.message)
 	if what == passOn {

@@ -7,7 +7,8 @@ import (
 )
 
 // Outbound takes a packet of the engine and returns what goes on the wire,
-// written to b over what b holds; nothing if that stays empty.
+// written to b over what b holds; nothing if that stays empty. A packet has one
+// key: what messages of another bring follows by Packet.
 func (a *Association) Outbound(now time.Time, packet, b []byte) []byte {
 	b = b[:0]
 	if a.end.Reason != EndNone || len(packet) < wire.HeaderLen+wire.ChunkHeaderLen {
@@ -15,6 +16,8 @@ func (a *Association) Outbound(now time.Time, packet, b []byte) []byte {
 	}
 	b = a.header(b)
 	sent, out := false, false // DATA that went on, and that was taken out
+	var first []byte          // packet, when there are several
+	key, keyed := a.keys.active, false
 	w := wire.WalkChunks(packet)
 	for c := (wire.Chunk{}); w.Next(&c); {
 		switch c.Type {
@@ -22,12 +25,18 @@ func (a *Association) Outbound(now time.Time, packet, b []byte) []byte {
 			d, ok := wire.ParseData(&c)
 			what := lost
 			if ok {
+				if k := a.keys.of(a.sent.message(d.TSN)); k != key {
+					if keyed {
+						first, b = a.another(first, b, key)
+					}
+					key, keyed = k, false
+				}
 				what = a.sent.transmit(now, &d)
 			}
 			switch what {
 			case passOn:
 				b = d.Append(b)
-				sent = true
+				sent, keyed = true, true
 			case takeOut:
 				out = true
 			case lost:
@@ -62,10 +71,28 @@ func (a *Association) Outbound(now time.Time, packet, b []byte) []byte {
 	if out && a.end.Reason == EndNone && a.sent.skip() {
 		a.forward(now)
 	}
-	if len(b) == wire.HeaderLen {
+	switch {
+	case first != nil:
+		_, b = a.another(first, b, key)
+		a.out.free = append(a.out.free, b)
+		return first
+	case len(b) == wire.HeaderLen:
 		return b[:0]
 	}
-	return a.dispatch(b)
+	return a.dispatch(b, key)
+}
+
+// another ends a packet and begins the next one, which goes out behind it.
+func (a *Association) another(first, b []byte, key *sharedKey) (_, next []byte) {
+	switch {
+	case first == nil:
+		first = a.dispatch(b, key)
+	case len(b) == wire.HeaderLen: // all of it was taken out
+		return first, b
+	default:
+		a.out.push(a, a.dispatch(b, key))
+	}
+	return first, a.header(a.out.buffer())
 }
 
 // closing counts SHUTDOWN and SHUTDOWN ACK that had to be sent again as

@@ -21,11 +21,25 @@ func (o *outbox) add(a *Association, chunks func([]byte) []byte) {
 		a.drops[DropQueue]++
 		return
 	}
-	var b []byte
+	o.push(a, a.dispatch(chunks(a.header(o.buffer())), a.keys.active))
+}
+
+// buffer is an empty one for push.
+func (o *outbox) buffer() (b []byte) {
 	if n := len(o.free); n > 0 {
-		b, o.free = o.free[n-1], o.free[:n-1]
+		b, o.free = o.free[n-1][:0], o.free[:n-1]
 	}
-	o.packets = append(o.packets, a.dispatch(chunks(a.header(b[:0]))))
+	return b
+}
+
+// push adds a packet that is ready, or takes its buffer back.
+func (o *outbox) push(a *Association, b []byte) {
+	if len(o.packets) == maxOwn {
+		a.drops[DropQueue]++
+		o.free = append(o.free, b)
+		return
+	}
+	o.packets = append(o.packets, b)
 }
 
 // header writes the common header of a packet to the peer.
@@ -33,9 +47,10 @@ func (a *Association) header(b []byte) []byte {
 	return wire.Header{Src: a.terms.LocalPort, Dst: a.terms.PeerPort, Tag: a.terms.PeerTag}.Append(b)
 }
 
-// dispatch makes a packet that fills b ready for the wire.
-func (a *Association) dispatch(b []byte) []byte {
-	b = a.keys.seal(b)
+// dispatch makes a packet that fills b ready for the wire, authenticated under
+// a key where that is asked for.
+func (a *Association) dispatch(b []byte, key *sharedKey) []byte {
+	b = a.keys.seal(b, key)
 	wire.SetChecksum(b)
 	return b
 }
