@@ -126,8 +126,9 @@ func (f *flusher) flushOutputs() bool {
 	for i, o := range f.outputs {
 		if p := f.asked[i]; p != nil {
 			select {
-			case <-p: // says nothing of what came since
+			case err := <-p: // says nothing of what came since
 				f.asked[i] = nil
+				ok = ok && err == nil
 			default:
 				ok = false
 				continue

@@ -101,7 +101,7 @@ func (o *output) await(n int, patient bool) bool {
 		waited := time.Since(since)
 		switch now := o.calls.Load(); {
 		case now != calls || now%2 == 0:
-			calls, since, waited = now, time.Now(), 0
+			calls, since = now, time.Now()
 		case (waited >= quickCall || now == o.slow) && o.fill.takes(n, trayLimit):
 			o.slow = now
 			return true
