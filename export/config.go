@@ -82,6 +82,9 @@ type Config struct {
 	// MaxRate bounds the records sent a second; 0: no bound.
 	MaxRate float64
 
+	// Streams spreads what is sent over a session's streams.
+	Streams Streams
+
 	// TemplateRefresh is the time between retransmissions of Templates on
 	// unreliable transports; 0: 1 min, negative: never by time.
 	TemplateRefresh time.Duration
@@ -179,6 +182,9 @@ func (c *Config) Validate() error {
 	if c.Rotate < 0 || c.FullHandshakeEvery < 0 {
 		errs = append(errs, fmt.Errorf("rotate every %v, full handshake every %d: want 0 or more", c.Rotate, c.FullHandshakeEvery))
 	}
+	if c.Streams > StreamPerTemplate {
+		errs = append(errs, fmt.Errorf("%v: want single, per-domain or per-template", c.Streams))
+	}
 	if c.RetainBytes < 0 {
 		errs = append(errs, fmt.Errorf("%d octets retained: want 0 or more", c.RetainBytes))
 	}
@@ -263,7 +269,8 @@ func (c *Config) schedule(p transport.Properties) templates.ScheduleConfig {
 // needs to know of a record.
 type Template struct {
 	*ipfix.Template
-	dom *domain
+	dom  *domain
+	lane *lane
 	// Where its records count packets and octets, for the account of what
 	// was dropped.
 	packets, octets []int

@@ -110,7 +110,7 @@ func (e *Exporter) opened(r dialResult) {
 		e.discard(b, r.t)
 		return
 	}
-	s := newSession(r.t)
+	s := newSession(r.t, e.cfg.Streams)
 	s.id, s.path = b.id, b.path
 	pctx, stop := context.WithCancel(context.Background())
 	s.stop = stop

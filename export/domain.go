@@ -18,11 +18,8 @@ type domain struct {
 	active  *templates.Active
 	defined map[*ipfix.Template]*Template
 	options optionsStore
-	open    *message // being packed; nil if none
-	builder ipfix.Builder
-	// dropped counts Data Records lost since the last message was sealed;
-	// lost those of messages given up since the last one was sent.
-	dropped, lost uint32
+	main    lane
+	lanes   map[uint16]*lane // by Template id, with StreamPerTemplate; nil: main is all
 }
 
 // IDs of elements whose meaning the Exporter needs.
@@ -48,13 +45,20 @@ func (e *Exporter) domainFor(id uint32) (*domain, error) {
 }
 
 func (e *Exporter) newDomain(id uint32, index int) *domain {
-	return &domain{
+	d := &domain{
 		id:      id,
 		index:   index,
-		active:  templates.NewActive(templates.ActiveConfig{ReuseAfter: e.cfg.reuseAfter(), Max: e.cfg.MaxTemplates}),
 		defined: make(map[*ipfix.Template]*Template),
 		options: newOptionsStore(),
 	}
+	d.main.dom = d
+	cfg := templates.ActiveConfig{ReuseAfter: e.cfg.reuseAfter(), Max: e.cfg.MaxTemplates}
+	if e.cfg.Streams == StreamPerTemplate {
+		cfg.Reserved = reservedIDs
+		d.lanes = make(map[uint16]*lane)
+	}
+	d.active = templates.NewActive(cfg)
+	return d
 }
 
 // Define returns the handle of a Template in the Exporter's own Observation
@@ -96,6 +100,9 @@ func (e *Exporter) define(domainID uint32, scope int, specs []ipfix.FieldSpec) (
 // newTemplate finds what the account of drops needs to know of p.
 func newTemplate(p *ipfix.Template, d *domain) *Template {
 	t := &Template{Template: p, dom: d}
+	if d != nil {
+		t.lane = d.lane(p.ID)
+	}
 	for i := range p.Fields {
 		switch p.Fields[i].ID {
 		case idPackets, idReversePackets:
@@ -109,7 +116,9 @@ func newTemplate(p *ipfix.Template, d *domain) *Template {
 
 // Withdraw says that no more records of the Template follow. Those written
 // before are sent first; then collectors on reliable transports are told,
-// and the id rests for a while (RFC 7011, Sections 8.1 and 8.4).
+// and the id rests for a while (RFC 7011, Sections 8.1 and 8.4). With
+// StreamPerTemplate it does not: the next Template with that id comes behind
+// the withdrawal on the same stream (RFC 6526, Section 4.4).
 func (e *Exporter) Withdraw(t *Template) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -117,9 +126,15 @@ func (e *Exporter) Withdraw(t *Template) {
 	if d.defined[t.Template] != t || !d.active.Retire(t.ID) {
 		return
 	}
-	e.seal(d)
+	e.seal(t.lane)
 	d.options.forget(t)
-	e.queue.push(&message{dom: d, withdraw: t, version: d.active.Version()})
+	m := &message{dom: d, lane: t.lane, withdraw: t, version: d.active.Version()}
+	if d.lanes != nil {
+		m.of = t
+		_ = d.active.Free(t.ID) // it is there
+		delete(d.defined, t.Template)
+	}
+	e.queue.push(m)
 	e.wake()
 }
 
@@ -129,18 +144,18 @@ var errFull = errors.New("queue is full")
 // message it would begin, and ErrTooLarge (counted) for a record that no
 // message can hold. waits: the source can wait. Exporter.mu is held.
 func (e *Exporter) put(t *Template, rec []byte, waits bool) error {
-	d := t.dom
-	if d.open == nil && !e.begin(d, waits) {
+	l := t.lane
+	if l.open == nil && !e.begin(l, t, waits) {
 		return errFull
 	}
-	if !d.builder.AddRecord(t.Template, rec) {
-		if !d.builder.Empty() {
-			e.seal(d)
-			if !e.begin(d, waits) {
+	if !l.builder.AddRecord(t.Template, rec) {
+		if !l.builder.Empty() {
+			e.seal(l)
+			if !e.begin(l, t, waits) {
 				return errFull
 			}
 		}
-		if !d.builder.AddRecord(t.Template, rec) {
+		if !l.builder.AddRecord(t.Template, rec) {
 			e.n.handed++
 			e.drop(t, rec)
 			return fmt.Errorf("%w: record of %d octets, a message takes %d", ErrTooLarge, len(rec), e.maxMessage)
@@ -148,27 +163,34 @@ func (e *Exporter) put(t *Template, rec []byte, waits bool) error {
 	}
 	e.n.handed++
 	if t.Scope > 0 {
-		d.open.options++
-		d.options.keep(optionsRecord{t: t, data: rec, after: e.sealed + 1})
+		l.open.options++
+		t.dom.options.keep(optionsRecord{t: t, data: rec, after: e.sealed + 1})
 	}
 	return nil
 }
 
 // drop counts a record that no message will hold.
 func (e *Exporter) drop(t *Template, rec []byte) {
-	t.dom.dropped++
+	t.lane.dropped++
 	e.countDropped(t, rec)
 }
 
-// begin opens a message if the queue has room for it.
-func (e *Exporter) begin(d *domain, waits bool) bool {
+// begin opens a message for t's records if the queue has room for it.
+func (e *Exporter) begin(l *lane, t *Template, waits bool) bool {
 	if e.queue.len() > 0 && e.queue.octets+e.maxMessage > e.cfg.QueueBytes && !e.maySpill(waits) {
 		return false
 	}
+	if len(e.packing) >= maxOpen {
+		e.seal(e.packing[0])
+	}
 	m := e.queue.get(e.maxMessage)
-	m.dom, m.since = d, time.Now()
-	d.open = m
-	d.builder.Reset(m.buf[:0], e.maxMessage)
+	m.dom, m.lane, m.since = l.dom, l, time.Now()
+	if l.dom.lanes != nil {
+		m.of = t
+	}
+	l.open, l.at = m, len(e.packing)
+	e.packing = append(e.packing, l)
+	l.builder.Reset(m.buf[:0], e.maxMessage)
 	if !e.armed {
 		// The loop sleeps without a deadline for open messages.
 		e.armed = true
@@ -178,20 +200,24 @@ func (e *Exporter) begin(d *domain, waits bool) bool {
 }
 
 // seal puts the open message into the queue.
-func (e *Exporter) seal(d *domain) {
-	m := d.open
+func (e *Exporter) seal(l *lane) {
+	m := l.open
 	if m == nil {
 		return
 	}
-	d.open = nil
-	if d.builder.Empty() {
+	l.open = nil
+	last := len(e.packing) - 1
+	e.packing[l.at] = e.packing[last]
+	e.packing[l.at].at = l.at
+	e.packing = e.packing[:last]
+	if l.builder.Empty() {
 		e.queue.put(m)
 		return
 	}
-	m.records = d.builder.Records()
-	m.data = d.builder.Finish(ipfix.Header{Domain: d.id})
-	m.version = d.active.Version()
-	m.gap, d.dropped = d.dropped, 0
+	m.records = l.builder.Records()
+	m.data = l.builder.Finish(ipfix.Header{Domain: l.dom.id})
+	m.version = l.dom.active.Version()
+	m.gap, l.dropped = l.dropped, 0
 	if e.back.spool != nil && e.queue.len() > 0 && e.queue.octets+cap(m.buf) > e.cfg.QueueBytes && e.spill(m) {
 		e.queue.put(m)
 		return
@@ -204,7 +230,7 @@ func (e *Exporter) seal(d *domain) {
 }
 
 func (e *Exporter) sealAll() {
-	for _, d := range e.domains {
-		e.seal(d)
+	for len(e.packing) > 0 {
+		e.seal(e.packing[0])
 	}
 }

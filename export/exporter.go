@@ -29,6 +29,7 @@ type Exporter struct {
 	mu         sync.Mutex // guards what follows, up to the next comment
 	domains    []*domain
 	byID       map[uint32]int
+	packing    []*lane // with an open message
 	queue      queue
 	sealed     uint64 // messages that entered the queue
 	released   uint64 // and left it
@@ -236,13 +237,13 @@ func (e *Exporter) dropFirst() {
 	case m.withdraw != nil:
 	case m.pos != spool.Position{}:
 		m.each(e.countDropped)
-		m.dom.lost += uint32(m.records)
+		m.lane.lost += uint32(m.records)
 		e.acknowledge(m.pos)
 	case m.replay:
 		e.n.unconfirmed += uint64(m.records)
 	default:
 		m.each(e.countDropped)
-		m.dom.lost += m.gap + uint32(m.records)
+		m.lane.lost += m.gap + uint32(m.records)
 	}
 	e.release()
 }

@@ -161,7 +161,7 @@ func (e *Exporter) again(messages ...*message) (records uint64) {
 // done ends a message's life: it was sent for good, or counted as dropped.
 // Exporter.mu is held.
 func (e *Exporter) done(m *message, now time.Time) {
-	if t := m.withdraw; t != nil {
+	if t := m.withdraw; t != nil && m.of == nil {
 		// The Template had to last as long as data that it describes might
 		// have to be sent again; now its id comes to rest.
 		if err := m.dom.active.Withdraw(t.ID, now); err != nil {

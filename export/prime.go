@@ -20,9 +20,12 @@ type job struct {
 	d         *domain
 	ended     []*ipfix.Template // to be withdrawn first
 	templates []*ipfix.Template
+	via       *ipfix.Template // on whose stream they go; nil: on their own
 	records   []optionsRecord
-	fresh     bool // Templates new to the session are then announced
-	all       bool // all of them are then sent
+	// words are streams that are told their Sequence Number.
+	words []uint16
+	fresh bool // Templates new to the session are then announced
+	all   bool // all of them are then sent
 }
 
 // beginPrime collects what a session must have before any data: all active
@@ -37,6 +40,7 @@ func (e *Exporter) beginPrime(s *session) {
 		for _, t := range j.templates {
 			sd.told[t.ID] = t
 		}
+		s.arrange(&j)
 		sd.version, sd.options, sd.primed = d.active.Version(), d.options.own, true
 		if !s.props.Reliable {
 			for range announceCopies - 1 {
@@ -46,6 +50,7 @@ func (e *Exporter) beginPrime(s *session) {
 		j.fresh = true
 		j.records = d.options.all(e.released)
 		s.jobs = append(s.jobs, j)
+		s.nested(d, j.templates)
 	}
 	s.primedUpTo = e.released
 }
@@ -56,7 +61,7 @@ func (e *Exporter) beginPrime(s *session) {
 func (e *Exporter) tell(ctx context.Context, s *session, now time.Time) (done bool, err error) {
 	for sent := 0; len(s.jobs) > 0; {
 		j := &s.jobs[0]
-		if len(j.ended)+len(j.templates)+len(j.records) == 0 {
+		if len(j.ended)+len(j.templates)+len(j.records)+len(j.words) == 0 {
 			e.told(s, j, now)
 			s.jobs = s.jobs[1:]
 			continue
@@ -76,11 +81,16 @@ func (e *Exporter) tell(ctx context.Context, s *session, now time.Time) (done bo
 			n, err = e.sendWithdrawals(ctx, s, j.d, j.ended)
 			j.ended = j.ended[n:]
 		case len(j.templates) > 0:
-			n, err = e.sendTemplates(ctx, s, j.d, j.templates)
+			n, err = e.sendTemplates(ctx, s, j.d, j.templates, j.via)
 			j.templates = j.templates[n:]
-		default:
+		case len(j.records) > 0:
 			n, err = e.sendRecords(ctx, s, j.d, j.records)
 			j.records = j.records[n:]
+		default:
+			e.loop.builder.Reset(e.loop.buf[:0], e.limit(s))
+			if err = e.sendBuilt(ctx, s, j.d, j.words[0], 0); err == nil {
+				j.words = j.words[1:]
+			}
 		}
 		if err != nil {
 			return false, err
@@ -135,9 +145,10 @@ func (e *Exporter) catchUp(ctx context.Context, s *session, now time.Time) error
 // message is that of the record that would be next, so that the collector
 // knows what is missing at the end as well. On a session so short that the
 // Templates were not repeated yet it is all of them: data may wait for one
-// that was lost.
+// that was lost. Where only data may be lost, Templates are not told twice: a
+// message of nothing but its header says it on each stream.
 func (e *Exporter) closingWord(s *session) {
-	if s.props.Reliable {
+	if s.props.Reliable && !s.props.Partial {
 		return
 	}
 	e.mu.Lock()
@@ -145,7 +156,13 @@ func (e *Exporter) closingWord(s *session) {
 	e.mu.Unlock()
 	for i := range s.domains {
 		sd := &s.domains[i]
-		if sd.seq == 0 {
+		if s.props.Reliable {
+			if words := s.used(domains[i], sd); len(words) > 0 {
+				s.jobs = append(s.jobs, job{d: domains[i], words: words})
+			}
+			continue
+		}
+		if len(sd.seqs) == 0 || sd.seqs[0] == 0 {
 			continue
 		}
 		told := slices.SortedFunc(maps.Values(sd.told), func(a, b *ipfix.Template) int { return cmp.Compare(a.ID, b.ID) })

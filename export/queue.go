@@ -11,7 +11,10 @@ import (
 // Template at this place between messages. Its header is written when it is
 // sent: sequence numbers belong to a session.
 type message struct {
-	dom     *domain
+	dom  *domain
+	lane *lane
+	// of is the Template of all that is in it, with StreamPerTemplate.
+	of      *Template
 	buf     []byte // storage, reused
 	data    []byte // what to send, in buf
 	records int    // Data Records in it
@@ -108,7 +111,10 @@ func (m *message) each(f func(t *Template, rec []byte)) {
 		if err != nil {
 			return
 		}
-		t := m.dom.defined[m.dom.active.Lookup(set.ID)]
+		t := m.of
+		if t == nil || t.ID != set.ID {
+			t = m.dom.defined[m.dom.active.Lookup(set.ID)]
+		}
 		if t == nil {
 			continue
 		}
@@ -118,4 +124,28 @@ func (m *message) each(f func(t *Template, rec []byte)) {
 			f(t, r.Raw())
 		}
 	}
+}
+
+// Lookup and All make a message what the spool asks for Templates: its own
+// stays the one that it was packed with, whatever its id means now.
+func (m *message) Lookup(id uint16) *ipfix.Template {
+	if m.of != nil && m.of.ID == id {
+		return m.of.Template
+	}
+	return m.dom.active.Lookup(id)
+}
+
+// All implements spool.Templates.
+func (m *message) All() []*ipfix.Template {
+	all := m.dom.active.All()
+	if m.of == nil || m.dom.active.Lookup(m.of.ID) == m.of.Template {
+		return all
+	}
+	list := make([]*ipfix.Template, 0, len(all)+1)
+	for _, t := range all {
+		if t.ID != m.of.ID {
+			list = append(list, t)
+		}
+	}
+	return append(list, m.of.Template)
 }

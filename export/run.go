@@ -274,9 +274,11 @@ func (e *Exporter) refresh(s *session, now time.Time) {
 func (e *Exporter) sealOld(now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, d := range e.domains {
-		if d.open != nil && (e.closing || now.Sub(d.open.since) >= e.cfg.MaxDelay) {
-			e.seal(d)
+	for i := 0; i < len(e.packing); {
+		if l := e.packing[i]; e.closing || now.Sub(l.open.since) >= e.cfg.MaxDelay {
+			e.seal(l) // another takes its place
+		} else {
+			i++
 		}
 	}
 }
@@ -292,11 +294,9 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 	}
 	e.mu.Lock()
 	e.armed = false
-	for _, d := range e.domains {
-		if d.open != nil {
-			e.armed = true
-			sooner(d.open.since.Add(e.cfg.MaxDelay))
-		}
+	for _, l := range e.packing {
+		e.armed = true
+		sooner(l.open.since.Add(e.cfg.MaxDelay))
 	}
 	e.mu.Unlock()
 	l := &e.loop

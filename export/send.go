@@ -65,7 +65,7 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 	full := false
 	n := 0
 	for _, m := range batch {
-		if m.withdraw != nil || len(m.data) > limit || s.domain(m.dom, &e.cfg).version < m.version {
+		if m.withdraw != nil || len(m.data) > limit || s.lacks(m, &e.cfg) {
 			if n == 0 {
 				return time.Time{}, e.attend(ctx, s, now, m, limit)
 			}
@@ -81,16 +81,20 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 			break
 		}
 		l.pace.take(m.records)
-		s.stamp(m, now)
-		l.out[n] = transport.Outgoing{Data: m.data}
+		l.out[n] = transport.Outgoing{Data: m.data, Stream: s.streamOf(m), Unreliable: s.mayLose(m)}
 		n++
 	}
 	var err error
 	if n > 0 {
+		e.mu.Lock()
+		for i, m := range batch[:n] {
+			s.stamp(m, l.out[i].Stream, now)
+		}
+		e.mu.Unlock()
 		var k int
 		k, err = s.t.Send(ctx, l.out[:n])
 		for i := n - 1; i >= k; i-- {
-			s.unstamp(batch[i])
+			s.unstamp(batch[i], l.out[i].Stream)
 		}
 		e.sent(s, batch[:k], now)
 		if k < n && err == nil {
@@ -142,21 +146,34 @@ func (e *Exporter) sent(s *session, batch []*message, now time.Time) {
 }
 
 // stamp writes what of the header belongs to this session and moment.
-func (s *session) stamp(m *message, now time.Time) {
-	sd := &s.domains[m.dom.index]
-	m.gap += m.dom.lost
-	m.dom.lost = 0
-	sd.seq += m.gap
+// Exporter.mu is held.
+func (s *session) stamp(m *message, stream uint16, now time.Time) {
+	seq := s.seq(&s.domains[m.dom.index], stream)
+	m.gap += m.lane.lost
+	m.lane.lost = 0
+	*seq += m.gap
 	binary.BigEndian.PutUint32(m.data[4:], exportTime(now))
-	binary.BigEndian.PutUint32(m.data[8:], sd.seq)
-	sd.seq += uint32(m.records)
+	binary.BigEndian.PutUint32(m.data[8:], *seq)
+	*seq += uint32(m.records)
 }
 
 // unstamp takes the numbers back of a message that was not taken; the last
 // one stamped first.
-func (s *session) unstamp(m *message) {
-	s.domains[m.dom.index].seq -= uint32(m.records) + m.gap
+func (s *session) unstamp(m *message, stream uint16) {
+	*s.seq(&s.domains[m.dom.index], stream) -= uint32(m.records) + m.gap
 }
+
+// lacks reports whether the session has to be told Templates before the
+// message.
+func (s *session) lacks(m *message, cfg *Config) bool {
+	sd := s.domain(m.dom, cfg)
+	return sd.version < m.version || m.of != nil && sd.told[m.of.ID] != m.of.Template
+}
+
+// mayLose reports whether the transport may give the message up: where that was
+// asked for, and for flow records alone (RFC 7011, Section 10.2.6; options
+// records are few, and others depend on them: RFC 6526, Section 4.2, SHOULD).
+func (s *session) mayLose(m *message) bool { return s.props.Partial && m.options == 0 }
 
 // attend does what must come before the first message of the queue can go.
 // It reports whether it succeeded.
@@ -173,6 +190,7 @@ func (e *Exporter) attend(ctx context.Context, s *session, now time.Time, m *mes
 		e.split(m, limit)
 	default:
 		e.announce(s, m.dom, false)
+		e.announceOne(s, m)
 	}
 	if err != nil {
 		e.sendFailed(s, now, err, false)
@@ -223,7 +241,7 @@ func (e *Exporter) split(m *message, limit int) {
 	cut := func() {
 		if !b.Empty() {
 			pieces = append(pieces, &message{
-				dom: m.dom, records: b.Records(), options: options, gap: gap,
+				dom: m.dom, lane: m.lane, of: m.of, records: b.Records(), options: options, gap: gap,
 				version: m.version, replay: m.replay, data: b.Finish(ipfix.Header{Domain: m.dom.id}),
 			})
 			p := pieces[len(pieces)-1]
@@ -252,7 +270,7 @@ func (e *Exporter) split(m *message, limit int) {
 	} else if (m.pos != spool.Position{}) {
 		e.acknowledge(m.pos)
 	}
-	m.dom.lost += gap
+	m.lane.lost += gap
 	e.n.split++
 	// A flush waits for all pieces; the first message's release counts one.
 	if more := uint64(len(pieces)); !m.replay {

@@ -19,6 +19,9 @@ type session struct {
 	t       transport.Session
 	props   transport.Properties
 	domains []sessionDomain // by domain.index
+	spread  Streams         // how its streams are used
+	// perStream: the rules of RFC 6526 are kept.
+	perStream bool
 
 	messages uint64 // handed to t
 	octets   uint64
@@ -72,11 +75,8 @@ type session struct {
 
 // sessionDomain is a session's state of one Observation Domain.
 type sessionDomain struct {
-	// seq is the sequence number of the next message: the Data Records sent
-	// so far on this session, and those that should have been but were
-	// dropped (RFC 7011, Section 3.1).
-	seq     uint32
-	version uint64 // of domain.active when Templates were last announced
+	seqs    []uint32 // see session.seq
+	version uint64   // of domain.active when Templates were last announced
 	told    map[uint16]*ipfix.Template
 	// ended are Templates whose withdrawal has its place behind what was
 	// sent: they are not announced again.
@@ -84,6 +84,8 @@ type sessionDomain struct {
 	schedule *templates.Schedule
 	primed   bool   // had all there was when it began
 	options  uint64 // number of the last of the Exporter's own records sent
+	// reliability are the Options Templates of RFC 6526 told so far, by stream.
+	reliability map[uint16]*ipfix.Template
 }
 
 type probeResult struct {
@@ -92,13 +94,17 @@ type probeResult struct {
 	err    error
 }
 
-func newSession(t transport.Session) *session {
+func newSession(t transport.Session, streams Streams) *session {
 	p := t.Properties()
+	p.Streams = min(p.Streams, reservedIDs)
 	s := &session{
 		t:        t,
 		props:    p,
 		probes:   make(chan uint64, 1),
 		canProbe: p.Confirms == transport.ConfirmProcess,
+		spread:   streams.spread(p),
+		// RFC 6526 is about SCTP.
+		perStream: streams == StreamPerTemplate && p.Reliable && p.Ordered && !p.Stream,
 	}
 	s.track()
 	return s

@@ -68,7 +68,7 @@ func (e *Exporter) maySpill(waits bool) bool {
 // Exporter.mu is held.
 func (e *Exporter) spill(m *message) bool {
 	b := &e.back
-	b.needed = spool.Needed(b.needed[:0], m.data, m.dom.active)
+	b.needed = spool.Needed(b.needed[:0], m.data, m)
 	if err := b.spool.Append(spool.Message{Data: m.data, Templates: b.needed}); err != nil {
 		b.failed = time.Now() // the spool has logged it
 		return false
@@ -80,7 +80,7 @@ func (e *Exporter) spill(m *message) bool {
 		e.n.sent -= uint64(m.records)
 		e.n.flows -= uint64(m.records - m.options)
 	} else {
-		m.dom.lost += m.gap // the next message tells of them
+		m.lane.lost += m.gap // the next message tells of them
 	}
 	return true
 }
@@ -178,6 +178,8 @@ func (e *Exporter) load(entry *spool.Entry, now time.Time) error {
 		return err
 	}
 	options := 0
+	var of *Template
+	apart := false
 	var sets ipfix.SetReader
 	sets.Reset(entry.Data)
 	for {
@@ -190,6 +192,8 @@ func (e *Exporter) load(entry *spool.Entry, now time.Time) error {
 		if err != nil {
 			return err
 		}
+		apart = apart || of != nil && of != t
+		of = t
 		if t.ID != set.ID {
 			if namesTemplates(was) {
 				return fmt.Errorf("template %d: its records name templates by ids of an earlier run", set.ID)
@@ -204,17 +208,68 @@ func (e *Exporter) load(entry *spool.Entry, now time.Time) error {
 			options += n
 		}
 	}
-	m := e.queue.get(max(len(entry.Data), e.maxMessage))
-	m.buf = append(m.buf[:0], entry.Data...)
-	m.data = m.buf
-	m.dom, m.records, m.options, m.pos = d, entry.Records, options, entry.Pos
-	m.version, m.since = d.active.Version(), now
-	e.queue.push(m)
-	e.sealed++
 	if entry.Recovered {
 		e.n.handed += uint64(entry.Records)
 	}
+	m := e.queue.get(max(len(entry.Data), e.maxMessage))
+	m.buf = append(m.buf[:0], entry.Data...)
+	m.data = m.buf
+	m.dom, m.lane, m.records, m.options, m.pos = d, &d.main, entry.Records, options, entry.Pos
+	m.version, m.since = d.active.Version(), now
+	if d.lanes != nil {
+		if apart {
+			e.loadApart(m)
+			return nil
+		}
+		m.of = of
+		if of != nil {
+			m.lane = of.lane
+		}
+	}
+	e.queue.push(m)
+	e.sealed++
 	return nil
+}
+
+// loadApart puts the records of a spooled message with several Templates into
+// messages of one each. Its place in the spool is the last one's.
+func (e *Exporter) loadApart(m *message) {
+	type part struct {
+		of      *Template
+		builder ipfix.Builder
+		options int
+	}
+	var parts []*part
+	m.each(func(t *Template, rec []byte) {
+		var p *part
+		for _, have := range parts {
+			if have.of == t {
+				p = have
+			}
+		}
+		if p == nil {
+			p = &part{of: t}
+			p.builder.Reset(make([]byte, 0, len(m.data)), len(m.data))
+			parts = append(parts, p)
+		}
+		p.builder.AddRecord(t.Template, rec) // it had room in the whole
+		if t.Scope > 0 {
+			p.options++
+		}
+	})
+	for i, p := range parts {
+		o := &message{
+			dom: m.dom, lane: p.of.lane, of: p.of, records: p.builder.Records(), options: p.options,
+			version: m.version, since: m.since, data: p.builder.Finish(ipfix.Header{Domain: m.dom.id}),
+		}
+		o.buf = o.data
+		if i == len(parts)-1 {
+			o.pos = m.pos
+		}
+		e.queue.push(o)
+		e.sealed++
+	}
+	e.queue.put(m)
 }
 
 // namesTemplates reports whether records may hold template ids.
@@ -268,14 +323,27 @@ func (e *Exporter) spoolDropped(entry *spool.Entry) {
 			continue
 		}
 		t := newTemplate(was, nil)
+		n := uint32(0)
 		var r ipfix.Records
-		for r.Reset(was, set.Body); r.Next(); {
+		for r.Reset(was, set.Body); r.Next(); n++ {
 			e.countDropped(t, r.Raw())
 		}
+		if l := e.laneOf(entry.Header.Domain, was); l != nil {
+			l.lost += n
+		}
 	}
-	if d, err := e.domainFor(entry.Header.Domain); err == nil {
-		d.lost += uint32(entry.Records)
+}
+
+// laneOf is where the records of a spooled Template go now.
+func (e *Exporter) laneOf(domain uint32, was *ipfix.Template) *lane {
+	if e.cfg.Streams != StreamPerTemplate {
+		if d, err := e.domainFor(domain); err == nil {
+			return &d.main
+		}
+	} else if t, err := e.define(domain, was.Scope, was.Specs(nil)); err == nil {
+		return t.lane
 	}
+	return nil // nothing can be sent that would show the gap
 }
 
 // leave moves what is left at the end to the spool, as far as it takes it.

@@ -11,25 +11,25 @@ import (
 // The sequence number is modulo 2^32, and what was not sent does not count.
 func TestSequence_Wraps_RFC7011_3_1(t *testing.T) {
 	d := &domain{id: 1}
-	s := &session{domains: []sessionDomain{{seq: 0xfffffff0}}}
+	s := &session{domains: []sessionDomain{{seqs: []uint32{0xfffffff0}}}}
 	now := time.Unix(1<<32+5, 0) // and so does the Export Time (Section 5.2)
-	m := &message{dom: d, data: make([]byte, ipfix.HeaderLen), records: 20, gap: 3}
-	d.lost = 4
+	m := &message{dom: d, lane: &d.main, data: make([]byte, ipfix.HeaderLen), records: 20, gap: 3}
+	d.main.lost = 4
 	for range 2 {
-		s.stamp(m, now)
+		s.stamp(m, 0, now)
 		if seq := binary.BigEndian.Uint32(m.data[8:]); seq != 0xfffffff7 {
 			t.Errorf("sequence number %#x, want the %d dropped ones skipped", seq, 7)
 		}
 		if at := binary.BigEndian.Uint32(m.data[4:]); at != 5 {
 			t.Errorf("export time %d", at)
 		}
-		if s.domains[0].seq != 0xb {
-			t.Errorf("next is %#x", s.domains[0].seq)
+		if s.domains[0].seqs[0] != 0xb {
+			t.Errorf("next is %#x", s.domains[0].seqs[0])
 		}
-		s.unstamp(m)
+		s.unstamp(m, 0)
 	}
-	if s.domains[0].seq != 0xfffffff0 || d.lost != 0 {
-		t.Errorf("after a message that was not taken: %#x", s.domains[0].seq)
+	if s.domains[0].seqs[0] != 0xfffffff0 || d.main.lost != 0 {
+		t.Errorf("after a message that was not taken: %#x", s.domains[0].seqs[0])
 	}
 }
 

@@ -37,6 +37,8 @@ type Properties struct {
 	Ordered  bool // messages of one stream arrive in order
 	Stream   bool // a byte stream: messages are framed by their own length
 	Streams  int  // outgoing streams; at least 1
+	Channels bool // each stream is a Transport Session of its own to the peer
+	Partial  bool // messages marked Unreliable may be given up
 	Confirms Confirmation
 }
 
@@ -98,6 +100,20 @@ type Fate struct {
 	Arrived     bool // false: the network or the transport lost them for good
 }
 
+// A Laned is a Session whose streams fill one by one: what waits for one of
+// them need not keep others waiting.
+type Laned interface {
+	// Room is how many octets Send takes on the stream now, without waiting.
+	Room(stream uint16) int
+	// Confirmed is how many octets of what Send took on the stream the peer's
+	// process has acknowledged, since the session began. It never falls.
+	Confirmed(stream uint16) uint64
+	// Freed gets a word when a stream whose Room was less than the greatest
+	// message needs has that much again, and when Confirmed has grown; one
+	// word may stand for many.
+	Freed() <-chan struct{}
+}
+
 // A Dialer opens sessions to one endpoint.
 type Dialer interface {
 	// Dial returns an established session: connected and, on a secure
@@ -146,6 +162,8 @@ type Incoming struct {
 	Data     []byte
 	Stream   uint16
 	Received time.Time
+	// Unordered: it may have overtaken others of its stream (SCTP's U flag).
+	Unordered bool
 }
 
 // Peer says who is at the other end.
