@@ -29,6 +29,17 @@ type Channel struct {
 	ready  bool          // established
 	err    error         // it is over
 	change chan struct{} // closed, and made anew, when something changed; nil: nobody waits
+	// Of a channel that the collector serves: asked, the peer asked for a sign
+	// of life when before octets of what arrived were not read; stirred, the
+	// reader is to look around.
+	serving, asked, stirred bool
+	before                  int
+	// full: a message found no room; stuck: even after a while. roomy is told
+	// when one of any length finds some, and when more than confirmed was
+	// acknowledged; nil: nobody is.
+	full, stuck bool
+	confirmed   uint64
+	roomy       func()
 
 	rd, wd deadline
 }
@@ -102,12 +113,41 @@ func (ch *Channel) Hold() {
 	ch.mux.mu.Unlock()
 }
 
+// SetMaxPacket asks the peer for packets of at most n octets of data from now
+// on, and returns what it was asked for: not more than its window has room for,
+// and 0, nothing at all, when that is none.
+func (ch *Channel) SetMaxPacket(n int) int {
+	m := ch.mux
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n = int(ch.core.SetMaxPacket(uint32(max(0, min(n, wire.MaxData)))))
+	m.poke()
+	return n
+}
+
+// serve is Hold for the collector.
+func (ch *Channel) serve() {
+	ch.mux.mu.Lock()
+	ch.held, ch.serving = true, true
+	ch.mux.mu.Unlock()
+}
+
 // Free gives the peer n octets of the window back (spec.md, D11).
 func (ch *Channel) Free(n int) {
 	m := ch.mux
 	m.mu.Lock()
 	ch.core.Free(uint32(n))
 	m.poke()
+	m.mu.Unlock()
+}
+
+// settled is Free for a reader that may wait for it.
+func (ch *Channel) settled(n int) {
+	m := ch.mux
+	m.mu.Lock()
+	ch.core.Free(uint32(n))
+	m.poke()
+	ch.stir()
 	m.mu.Unlock()
 }
 
@@ -121,10 +161,8 @@ func (ch *Channel) Read(b []byte) (int, error) {
 	}
 	for {
 		m.mu.Lock()
-		if n := copy(b, ch.in[ch.begin:]); n > 0 || len(b) == 0 {
-			if ch.begin += n; ch.begin == len(ch.in) {
-				ch.in, ch.begin = ch.in[:0], 0
-			}
+		if n := ch.read(b); n > 0 || len(b) == 0 || ch.stirred {
+			ch.stirred = false
 			if !ch.held && n > 0 {
 				ch.core.Free(uint32(n))
 				m.poke()
@@ -143,6 +181,34 @@ func (ch *Channel) Read(b []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		}
 	}
+}
+
+// read takes what has arrived.
+func (ch *Channel) read(b []byte) int {
+	n := copy(b, ch.in[ch.begin:])
+	ch.before -= n
+	if ch.begin += n; ch.begin == len(ch.in) {
+		ch.in, ch.begin = ch.in[:0], 0
+	}
+	return n
+}
+
+// stir makes a Read of the collector's return, if with nothing.
+func (ch *Channel) stir() {
+	if ch.serving {
+		ch.stirred = true
+		ch.signal()
+	}
+}
+
+// askedFor reports, once, that the peer asked for a sign of life and that all
+// that had come before it has been read.
+func (ch *Channel) askedFor() bool {
+	ch.mux.mu.Lock()
+	defer ch.mux.mu.Unlock()
+	ok := ch.asked && ch.before <= 0
+	ch.asked = ch.asked && !ok
+	return ok
 }
 
 // Write implements net.Conn. It waits for room in the channel's buffer.
@@ -186,7 +252,8 @@ func (ch *Channel) put(b []byte) (n int, change <-chan struct{}, err error) {
 	return n, change, nil
 }
 
-// putWhole writes b if there is room for all of it.
+// putWhole writes b if there is room for all of it. Without a change to wait
+// for it has been waited for in vain already.
 func (ch *Channel) putWhole(b []byte) (ok bool, change <-chan struct{}, err error) {
 	m := ch.mux
 	m.mu.Lock()
@@ -195,24 +262,94 @@ func (ch *Channel) putWhole(b []byte) (ok bool, change <-chan struct{}, err erro
 	case ch.err != nil:
 		return false, nil, ch.err
 	case ch.core.Room() < len(b):
-		ch.core.Want()
+		ch.wants()
+		if ch.stuck {
+			return false, nil, nil
+		}
 		return false, ch.changed(), nil
 	}
+	ch.stuck = false
 	ch.core.Write(b)
 	m.poke()
 	return true, nil, nil
 }
 
-// settled reports whether everything written up to octet n was acknowledged;
-// else change is closed when something changes.
-func (ch *Channel) settled(n uint64) (ok bool, change <-chan struct{}, err error) {
-	m := ch.mux
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if ch.core.Acknowledged() >= n {
-		return true, nil, nil
+// stalled notes that room was waited for in vain.
+func (ch *Channel) stalled() {
+	ch.mux.mu.Lock()
+	ch.stuck = true
+	ch.mux.mu.Unlock()
+}
+
+// room is how much putWhole takes now; when that is less than any message,
+// roomy tells when it is no more.
+func (ch *Channel) room() int {
+	ch.mux.mu.Lock()
+	defer ch.mux.mu.Unlock()
+	n := ch.core.Room()
+	if n < maxMessage {
+		ch.wants()
 	}
-	return false, ch.changed(), ch.err
+	return n
+}
+
+func (ch *Channel) acknowledged() uint64 {
+	ch.mux.mu.Lock()
+	defer ch.mux.mu.Unlock()
+	return ch.core.Acknowledged()
+}
+
+// roomyTells sets who is told. It must not wait.
+func (ch *Channel) roomyTells(f func()) {
+	ch.mux.mu.Lock()
+	ch.roomy = f
+	ch.mux.mu.Unlock()
+}
+
+// wants has roomy told when there is room for any message again.
+func (ch *Channel) wants() {
+	ch.full = true
+	ch.core.Want()
+}
+
+// emptied: something was sent, or acknowledged.
+func (ch *Channel) emptied() {
+	ch.signal()
+	tell := ch.core.Acknowledged() > ch.confirmed
+	ch.confirmed = ch.core.Acknowledged()
+	if ch.full && ch.core.Room() >= maxMessage {
+		ch.full, ch.stuck = false, false
+		tell = true
+	}
+	if ch.full {
+		ch.core.Want()
+	}
+	if tell && ch.roomy != nil {
+		ch.roomy()
+	}
+}
+
+// until waits until count, of what was written, has come to n.
+func (ch *Channel) until(ctx context.Context, n uint64, count func(*core.Channel) uint64) error {
+	m := ch.mux
+	for {
+		m.mu.Lock()
+		ok, err := count(ch.core) >= n, ch.err
+		ch.core.Want()
+		change := ch.changed()
+		m.mu.Unlock()
+		switch {
+		case ok:
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (ch *Channel) written() uint64 {

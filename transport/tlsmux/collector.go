@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/transport"
@@ -19,12 +20,14 @@ import (
 )
 
 const (
-	// creditAfter bounds how long what a channel brought waits to be
-	// acknowledged, creditPart how much of the window: an exporter that waits
-	// for credit stands still for so long. The sinks' flushes are spaced
-	// elsewhere.
-	creditAfter = 2 * time.Millisecond
+	// A channel is acknowledged when its peer asks for a sign of life, which
+	// ours do before they stand still, when creditPart of the window is used,
+	// and for the sake of others when CreditAfter has passed.
+	creditAfter = 100 * time.Millisecond
 	creditPart  = 16
+	// underWay is how many barriers of a channel wait for the sinks at a time;
+	// what comes meanwhile is the next one's.
+	underWay = 2
 	// partMost is how long the end of a session may take.
 	partMost = 2 * time.Second
 )
@@ -38,6 +41,9 @@ type CollectorConfig struct {
 	// address that a connection came to; nil: there are none. Nothing else is
 	// served: a collector is no proxy.
 	Names func() []string
+	// CreditAfter bounds how long what came waits to be acknowledged to a peer
+	// that does not ask; 0: 100 ms.
+	CreditAfter time.Duration
 }
 
 // minWindow holds messages of the greatest length.
@@ -50,6 +56,9 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 		cfg.Core.Window = core.DefaultWindow
 	}
 	cfg.Core.Window = max(cfg.Core.Window, minWindow)
+	if cfg.CreditAfter == 0 {
+		cfg.CreditAfter = creditAfter
+	}
 	return func(ctx context.Context, c *tcp.Conn, h transport.Handler) {
 		m := Server(c, Config{Core: cfg.Core, Takes: func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) }})
 		var wg sync.WaitGroup
@@ -58,7 +67,7 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 			if err != nil {
 				break
 			}
-			wg.Go(func() { serve(ctx, ch, c.Peer, cfg.Core.Window, h) }) // ends with the channel, the Mux, or ctx
+			wg.Go(func() { cfg.serve(ctx, ch, c.Peer, h) }) // ends with the channel, the Mux, or ctx
 		}
 		wg.Wait()
 		m.farewell(context.WithoutCancel(ctx), c)
@@ -82,17 +91,17 @@ func (cfg *CollectorConfig) takes(local netip.AddrPort, to wire.Address) error {
 }
 
 // serve is a channel's life as a Transport Session.
-func serve(ctx context.Context, ch *Channel, peer transport.Peer, window uint32, h transport.Handler) {
+func (cfg *CollectorConfig) serve(ctx context.Context, ch *Channel, peer transport.Peer, h transport.Handler) {
 	defer func() { _ = ch.Close() }()
-	ch.Hold()
+	ch.serve()
 	peer.Session = transport.NewSessionNumber()
 	props := properties
-	props.Streams = 1
+	props.Streams, props.Channels = 1, false
 	r, err := h.Open(peer, props)
 	if err != nil || r == nil {
 		return
 	}
-	c := credit{ch: ch, receiver: r, part: int(window / creditPart)}
+	c := credit{ch: ch, receiver: r, part: int(cfg.Core.Window / creditPart), after: cfg.CreditAfter}
 	stop := context.AfterFunc(ctx, func() { _ = ch.SetReadDeadline(time.Now()) })
 	defer stop()
 	err = c.receive(ctx)
@@ -109,10 +118,13 @@ type credit struct {
 	ch       *Channel
 	receiver transport.Receiver
 	part     int
+	after    time.Duration
 	framer   tcp.Framer
 
-	due   int // octets of messages that no barrier covers yet
-	since time.Time
+	due     int       // octets of messages that no barrier covers yet
+	by      time.Time // when one is placed at the latest; zero: nothing is due
+	asked   bool      // the peer waits for them
+	waiting atomic.Int32
 }
 
 func (c *credit) receive(ctx context.Context) error {
@@ -124,14 +136,12 @@ func (c *credit) receive(ctx context.Context) error {
 			return bad
 		}
 		if c.due == 0 && octets > 0 {
-			c.since = now
-			c.wake(ctx, now.Add(creditAfter))
+			c.by = now.Add(c.after)
+			c.wake(ctx, c.by)
 		}
 		c.due += octets
-		if c.due >= c.part || c.due > 0 && now.Sub(c.since) >= creditAfter {
-			c.barrier(func() {})
-			c.wake(ctx, time.Time{})
-		}
+		c.asked = c.ch.askedFor() || c.asked
+		c.settle(ctx, now)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
@@ -148,6 +158,28 @@ func (c *credit) receive(ctx context.Context) error {
 	}
 }
 
+// settle places a barrier if one is due. While one waits for the sinks the
+// next is placed only for a peer that asks, as one flush answers many.
+func (c *credit) settle(ctx context.Context, now time.Time) {
+	if c.due == 0 {
+		c.asked = false // it has been answered, or is about to be
+		return
+	}
+	switch waiting := c.waiting.Load(); {
+	case c.asked && waiting < underWay:
+	case c.due >= c.part && waiting == 0:
+	case !now.Before(c.by) && waiting == 0:
+	case !now.Before(c.by):
+		c.wake(ctx, time.Time{}) // the one that waits wakes us
+		return
+	default:
+		return
+	}
+	c.asked = false
+	c.barrier(func() {})
+	c.wake(ctx, time.Time{})
+}
+
 // wake ends the next Read at a time; the end of ctx always does.
 func (c *credit) wake(ctx context.Context, at time.Time) {
 	_ = c.ch.SetReadDeadline(at)
@@ -160,8 +192,10 @@ func (c *credit) wake(ctx context.Context, at time.Time) {
 func (c *credit) barrier(done func()) {
 	n := c.due
 	c.due = 0
+	c.waiting.Add(1)
 	c.receiver.Barrier(func() {
-		c.ch.Free(n)
+		c.waiting.Add(-1)
+		c.ch.settled(n)
 		done()
 	})
 }

@@ -20,14 +20,13 @@ const (
 	streams = 256
 	// window is what is granted for a collector's use of a channel: nothing
 	// comes back on it.
-	window     = 1 << 16
-	sendBuffer = 1 << 20
+	window = 1 << 16
+	// sendBuffer has room for some messages of the greatest length.
+	sendBuffer = 4 * (maxMessage + 1)
 	// patience is how long Send waits for room.
 	patience = 100 * time.Millisecond
 	// maxMessage is what the length in a message's header can say.
 	maxMessage = 65535
-	// probePort asks for a sign of life: nothing listens there (spec.md, D14).
-	probePort = 0
 )
 
 // Dialer opens sessions with a channel for each stream. A collector without
@@ -53,7 +52,7 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 		return d.TCP.Session(ctx, c)
 	}
 	s := &session{
-		peer: c.Peer, to: Address(c.Peer.Remote), dialer: d, conn: c, done: make(chan struct{}),
+		peer: c.Peer, to: Address(c.Peer.Remote), dialer: d, conn: c, done: make(chan struct{}), freed: make(chan struct{}, 1),
 		mux: Client(c, Config{Core: core.Config{Window: window, SendBuffer: sendBuffer}, Takes: func(wire.Address, wire.Address) error {
 			return errors.New("an exporter takes no channels")
 		}}),
@@ -64,9 +63,11 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	}
 	// The first channel shows that the collector serves us; a TLS 1.3 peer's
 	// refusal of our certificate comes here as well.
-	if s.channels[0], err = s.mux.Open(ctx, Address(c.Peer.Local), s.to); err != nil {
+	first, err := s.mux.Open(ctx, Address(c.Peer.Local), s.to)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mta-tls with %v: %w", c.Peer.Remote, err), s.mux.Close())
 	}
+	s.adopt(0, first)
 	s.wg.Go(s.watch) // ended by the Mux's end
 	return s, nil
 }
@@ -79,8 +80,9 @@ type session struct {
 	conn   *tcp.Conn
 	mux    *Mux
 
-	mu       sync.Mutex // of channels, and of Send
+	mu       sync.Mutex
 	channels [streams]*Channel
+	freed    chan struct{}
 
 	messages, octets, probes, answers atomic.Uint64
 
@@ -114,22 +116,34 @@ func (s *session) end(err error) {
 
 // channel is that of a stream, opened when it is used first.
 func (s *session) channel(stream uint16) (*Channel, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	i := int(stream) % streams
 	if s.channels[i] == nil {
 		ch, err := s.mux.open(Address(s.peer.Local), s.to)
 		if err != nil {
 			return nil, err
 		}
-		s.channels[i] = ch
+		s.adopt(i, ch)
 	}
 	return s.channels[i], nil
 }
 
-// Send implements transport.Session. A stream's channel that has no room keeps
-// what comes after its message waiting; others went before.
+// adopt makes a channel that of a stream.
+func (s *session) adopt(i int, ch *Channel) {
+	s.channels[i] = ch
+	ch.roomyTells(func() {
+		select {
+		case s.freed <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// Send implements transport.Session. A channel that has no room keeps what
+// comes after its message waiting, though not the messages of other calls; once
+// it has been waited for in vain the next Send says so at once.
 func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var timer <-chan time.Time
 	for n < len(batch) {
 		o := &batch[n]
@@ -150,12 +164,16 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 			s.octets.Add(uint64(len(o.Data)))
 			continue
 		}
+		if change == nil {
+			return n, transport.ErrBusy
+		}
 		if timer == nil {
 			timer = time.After(patience)
 		}
 		select {
 		case <-change:
 		case <-timer:
+			ch.stalled()
 			return n, transport.ErrBusy
 		case <-ctx.Done():
 			return n, ctx.Err()
@@ -163,6 +181,32 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 	}
 	return n, nil
 }
+
+// Room implements transport.Laned.
+func (s *session) Room(stream uint16) int {
+	s.mu.Lock()
+	ch := s.channels[int(stream)%streams]
+	s.mu.Unlock()
+	if ch == nil {
+		return sendBuffer // Send opens it
+	}
+	return ch.room()
+}
+
+// Confirmed implements transport.Laned. Streams that differ by a multiple of
+// Properties.Streams share a channel.
+func (s *session) Confirmed(stream uint16) uint64 {
+	s.mu.Lock()
+	ch := s.channels[int(stream)%streams]
+	s.mu.Unlock()
+	if ch == nil {
+		return 0
+	}
+	return ch.acknowledged()
+}
+
+// Freed implements transport.Laned.
+func (s *session) Freed() <-chan struct{} { return s.freed }
 
 // failed is the session's end because of one of its channels.
 func (s *session) failed(err error) error {
@@ -177,9 +221,9 @@ func (s *session) failed(err error) error {
 	return transport.ErrClosed
 }
 
-// Probe implements transport.Session: it asks for a channel that nobody gives,
-// which shows that the collector's process answers, and waits until all that
-// was sent before is acknowledged: it is written then (spec.md, D11).
+// Probe implements transport.Session. Behind all that was sent before it asks
+// for a channel that nobody gives, which shows that the collector's process
+// answers, and has it acknowledge what it has written (spec.md, D11, D14).
 func (s *session) Probe(ctx context.Context) error {
 	s.probes.Add(1)
 	type due struct {
@@ -194,6 +238,11 @@ func (s *session) Probe(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
+	for _, d := range dues {
+		if err := d.ch.until(ctx, d.at, (*core.Channel).Sent); err != nil {
+			return err
+		}
+	}
 	to := s.to
 	to.Port = probePort
 	ch, err := s.mux.Open(ctx, Address(s.peer.Local), to)
@@ -203,19 +252,8 @@ func (s *session) Probe(ctx context.Context) error {
 		return err
 	}
 	for _, d := range dues {
-		for {
-			ok, change, err := d.ch.settled(d.at)
-			if ok {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			select {
-			case <-change:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if err := d.ch.until(ctx, d.at, (*core.Channel).Acknowledged); err != nil {
+			return err
 		}
 	}
 	s.answers.Add(1)
@@ -229,7 +267,7 @@ func (s *session) MaxMessage() int { return maxMessage }
 func (s *session) Properties() transport.Properties { return properties }
 
 var properties = transport.Properties{
-	Secure: true, Reliable: true, Ordered: true, Stream: true, Streams: streams, Confirms: transport.ConfirmProcess,
+	Secure: true, Reliable: true, Ordered: true, Stream: true, Streams: streams, Channels: true, Confirms: transport.ConfirmProcess,
 }
 
 // Peer implements transport.Session.

@@ -27,7 +27,11 @@ const (
 	readBuffer = 2 * (wire.DataHeaderLen + wire.MaxData)
 	// maxBacklog bounds the channels that wait for Accept.
 	maxBacklog = 64
+	// probePort asks for a sign of life: nothing listens there (spec.md, D14).
+	probePort = 0
 )
+
+var errNothing = errors.New("nothing listens on that port")
 
 // Config is for both sides; its zero value works.
 type Config struct {
@@ -47,6 +51,7 @@ type Mux struct {
 	core     *core.Conn
 	channels map[*core.Channel]*Channel
 	accept   chan *Channel
+	deaf     bool          // nobody accepts any more
 	parting  func()        // what ends our direction, once all is written
 	wake     chan struct{} // to the writer
 	unblock  chan struct{} // to the reader: answers have been written
@@ -304,7 +309,7 @@ func (m *Mux) dispatch() (any bool) {
 			}
 		case core.Room:
 			if ch != nil {
-				ch.signal()
+				ch.emptied()
 			}
 		case core.Refused, core.Closed:
 			delete(m.channels, ev.Channel)
@@ -324,7 +329,16 @@ func (m *Mux) dispatch() (any bool) {
 // asked answers the peer's wish for a channel.
 func (m *Mux) asked(ev core.Event) {
 	var err error
-	if m.cfg.Takes != nil {
+	switch {
+	case ev.Destination.Port == probePort: // a sign of life is wanted (spec.md, D14)
+		err = errNothing
+		for _, ch := range m.channels {
+			ch.asked, ch.before = true, len(ch.in)-ch.begin
+			ch.stir()
+		}
+	case m.deaf:
+		err = errNothing
+	case m.cfg.Takes != nil:
 		err = m.cfg.Takes(ev.Source, ev.Destination)
 	}
 	if err == nil && len(m.accept) == cap(m.accept) {

@@ -164,6 +164,105 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// A Mux offers its channels as a net.Listener.
+func TestListener(t *testing.T) {
+	a, b := muxes(t, Config{}, Config{})
+	l := b.Listener()
+	if l.Addr().String() != b.conn.LocalAddr().String() {
+		t.Errorf("address %v", l.Addr())
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { // an echo, as any server of net.Conns; ended by l.Close
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					t.Errorf("Accept: %v", err)
+				}
+				return
+			}
+			wg.Go(func() { // ended by the client's Close
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			})
+		}
+	})
+	first, err := a.Open(t.Context(), here, there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo := func() {
+		if _, err := first.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(first, got); err != nil || string(got) != "hello" {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+	echo()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
+	if _, err := a.Open(t.Context(), here, there); err == nil {
+		t.Error("opened with nobody to accept")
+	}
+	echo() // the channels there are go on
+	again := b.Listener()
+	second, err := a.Open(t.Context(), here, there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	again.Close() // nobody accepted the second
+	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("Read: %v", err)
+	}
+	wg.Wait()
+}
+
+// Section 2.2: a new maximum holds for the peer's packets from then on; it is
+// never more than the window has room for.
+func TestChannel_SetMaxPacket(t *testing.T) {
+	s, m := newSpeaker(t, Config{Core: core.Config{Window: 100, MaxPacket: 60}})
+	s.send(establish(5, 10, 4, "x", 1, "y", 2))
+	s.expect(2, 0, 15, 0, 5, 0x80, 1, 0, 0, 0, 100, 0, 0, 0, 60)
+	ch, err := m.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := []byte{0, 5, 0x80, 1}
+	done := make(chan int, 1)
+	set := func(n int) {
+		go func() { done <- ch.SetMaxPacket(n) }() // the pipe has no buffer
+	}
+	set(20)
+	s.expect(append([]byte{7, 0, 11}, append(id, u32(20)...)...)...)
+	if n := <-done; n != 20 {
+		t.Errorf("asked for %d", n)
+	}
+	ch.Hold()
+	s.send(plaintext(id, string(make([]byte, 60)))) // it was on its way
+	if n, err := io.ReadFull(ch, make([]byte, 60)); err != nil {
+		t.Fatalf("%d octets, %v", n, err)
+	}
+	set(1000)
+	s.expect(append([]byte{7, 0, 11}, append(id, u32(40)...)...)...)
+	if n := <-done; n != 40 {
+		t.Errorf("asked for %d with room for 40", n)
+	}
+	s.send(plaintext(id, string(make([]byte, 40))))
+	if _, err := io.ReadFull(ch, make([]byte, 40)); err != nil {
+		t.Fatal(err)
+	}
+	if n := ch.SetMaxPacket(10); n != 0 {
+		t.Errorf("asked for %d without room", n)
+	}
+}
+
 // speaker is a second speaker of the draft, written from its text (and from
 // spec.md where that leaves a choice) without any of the packages' code.
 type speaker struct {
@@ -279,6 +378,29 @@ func TestSecondSpeaker(t *testing.T) {
 	s.expect(2, 0, 15, 0, 7, 0x80, 3, 0, 0, 0, 100, 0, 0, 0, 60)
 	if st := m.Stats(); st.Unknown != 1 || st.Violations != 0 || m.Tainted() {
 		t.Errorf("stats %+v, tainted %v", st, m.Tainted())
+	}
+}
+
+// spec.md, D4 and D14: addresses that are none, and the port that nothing has,
+// are refused with a word; nobody is asked.
+func TestSecondSpeaker_Addresses(t *testing.T) {
+	s, _ := newSpeaker(t, Config{Takes: func(from, to wire.Address) error {
+		t.Errorf("asked about %q and %q", from.Host, to.Host)
+		return nil
+	}})
+	for i, row := range []struct {
+		src, dst string
+		port     int
+		want     string
+	}{
+		{"a b", "c", 1, "an address that is none"},
+		{"a", "c\x00", 1, "an address that is none"},
+		{"a", "\xc3\xa4.example", 1, "an address that is none"},
+		{"a", string(bytes.Repeat([]byte("c"), 256)), 1, "an address that is none"},
+		{"a", "c", 0, "nothing listens on that port"},
+	} {
+		s.send(establish(i, 10, 4, row.src, 1, row.dst, row.port))
+		s.expect(bytes.Join([][]byte{{3}, u16(7 + len(row.want)), u16(i), u16(len(row.want)), []byte(row.want)}, nil)...)
 	}
 }
 

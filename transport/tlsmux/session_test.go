@@ -281,6 +281,111 @@ func TestSession_CreditIsTheBarrier(t *testing.T) {
 	}
 }
 
+// What is acknowledged when does not hang on a timer: a probe makes every
+// channel place a barrier.
+func TestSession_ProbeAsksForCredit(t *testing.T) {
+	p := start(t, true, CollectorConfig{CreditAfter: time.Hour})
+	s := p.dial(t)
+	for round := range 20 {
+		for stream := range 8 {
+			m := message(100+round, round)
+			m.Stream = uint16(stream)
+			send(t, s, m)
+		}
+		if err := s.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 8 {
+		in := wait(t, p.opened, "session")
+		if got := len(in.messages(t, 0)); got != 20 {
+			t.Errorf("%d messages when the last probe was answered", got)
+		}
+	}
+	// And so does the use of the window: nothing asks here.
+	window := core.DefaultWindow
+	for i := range 3 * window / 1000 {
+		send(t, s, message(1000, i))
+	}
+}
+
+// However long the sinks take, a channel has two barriers with them at most: a
+// third might be dropped, and its credit with it.
+func TestSession_BarriersAreFew(t *testing.T) {
+	p := start(t, true, CollectorConfig{})
+	s := p.dial(t)
+	in := wait(t, p.opened, "session")
+	in.stall(true)
+	const n = 12
+	for i := range n {
+		send(t, s, message(60_000, i)) // nearly a part of the window
+	}
+	in.messages(t, n)
+	answered := make(chan error, 1)
+	go func() { answered <- s.Probe(t.Context()) }() // ended by its answer
+	for range 100 {
+		in.messages(t, n)
+		in.mu.Lock()
+		waiting := len(in.barriers)
+		in.mu.Unlock()
+		if waiting > underWay {
+			t.Fatalf("%d barriers wait", waiting)
+		}
+	}
+	in.stall(false)
+	if err := wait(t, answered, "answer"); err != nil {
+		t.Error(err)
+	}
+}
+
+// transport.Laned: who asks before it sends loses no time with a stream that
+// has no room, and hears when it has some again.
+func TestSession_Lanes(t *testing.T) {
+	p := start(t, true, CollectorConfig{Core: core.Config{Window: 300_000}})
+	s := p.dial(t)
+	l := s.(transport.Laned)
+	stalled := wait(t, p.opened, "session")
+	stalled.stall(true)
+	var err error
+	for err == nil {
+		_, err = s.Send(t.Context(), []transport.Outgoing{message(60_000, 1)})
+	}
+	if !errors.Is(err, transport.ErrBusy) || l.Room(0) >= maxMessage || l.Confirmed(0) != 0 {
+		t.Errorf("%v, room for %d octets, %d confirmed", err, l.Room(0), l.Confirmed(0))
+	}
+	if l.Room(1) < maxMessage || l.Room(1+streams) < maxMessage {
+		t.Errorf("room for %d octets on another stream", l.Room(1))
+	}
+	if n, err := s.Send(t.Context(), []transport.Outgoing{message(60_000, 2)}); n != 0 || !errors.Is(err, transport.ErrBusy) {
+		t.Errorf("Send on a full stream: %d, %v", n, err)
+	}
+	// The other one carries as much as it likes, in the same call as well.
+	const n = 500
+	for i := range n {
+		m := message(10_000, i)
+		m.Stream = 1
+		send(t, s, m)
+	}
+	other := wait(t, p.opened, "second session")
+	other.messages(t, n)
+	if len(stalled.messages(t, 0)) > 300_000/60_000 {
+		t.Error("more came than the window holds")
+	}
+	if l.Confirmed(0) != 0 {
+		t.Errorf("%d octets confirmed that nobody wrote", l.Confirmed(0))
+	}
+	stalled.stall(false)
+	for l.Room(0) < maxMessage || l.Confirmed(0) == 0 || l.Confirmed(1) == 0 {
+		wait(t, l.Freed(), "word of room")
+	}
+	if err := s.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if l.Confirmed(1) != n*10_000 || l.Confirmed(7) != 0 {
+		t.Errorf("%d and %d octets confirmed", l.Confirmed(1), l.Confirmed(7))
+	}
+}
+
 func TestSession_CollectorStops(t *testing.T) {
 	p := start(t, true, CollectorConfig{})
 	s := p.dial(t)

@@ -108,15 +108,18 @@ func (ch *Channel) Free(n uint32) {
 	ch.conn.send(wire.Packet{Type: wire.Acknowledgment, ID: ch.id, Window: n})
 }
 
-// SetMaxPacket announces another maximum for the peer's packets.
-func (ch *Channel) SetMaxPacket(n uint32) {
+// SetMaxPacket announces another maximum for the peer's packets: n octets, or
+// what the window has room for just now if that is less (Section 2.2, MUST). It
+// returns what was announced; 0: nothing, as there is no room or no channel.
+func (ch *Channel) SetMaxPacket(n uint32) uint32 {
+	n = min(n, wire.MaxData, ch.granted)
 	if ch.state != open || n == 0 {
-		return
+		return 0
 	}
-	n = min(n, wire.MaxData)
 	ch.conn.send(wire.Packet{Type: wire.NewMaxPacket, ID: ch.id, MaxPacket: n})
 	// What is under way may still be as long as the former one permits.
 	ch.maxIn = max(ch.maxIn, n)
+	return n
 }
 
 // Finish closes the channel once everything written has been sent. What comes

@@ -149,6 +149,8 @@ func (c *Conn) request(p *wire.Packet) {
 		c.refuse(p.Sender, "no window")
 	case p.MaxPacket > p.Window:
 		c.refuse(p.Sender, "packets larger than the window")
+	case !addressable(p.Source.Host) || !addressable(p.Destination.Host):
+		c.refuse(p.Sender, "an address that is none")
 	case c.peers >= c.cfg.MaxChannels || c.asked >= c.cfg.MaxAsked:
 		c.refuse(p.Sender, ErrFull.Error())
 	default:
@@ -161,6 +163,20 @@ func (c *Conn) request(p *wire.Packet) {
 		c.peers++
 		c.events = append(c.events, Event{Kind: Asked, Channel: ch, Source: p.Source, Destination: p.Destination})
 	}
+}
+
+// addressable tells whether a host can be a name or a numeric address: graphic
+// ASCII, no longer than we send (spec.md, D4).
+func addressable(host []byte) bool {
+	if len(host) == 0 || len(host) > wire.MaxAddress {
+		return false
+	}
+	for _, b := range host {
+		if b <= ' ' || b > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // opened is the peer's consent.
