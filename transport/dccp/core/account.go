@@ -16,6 +16,9 @@ func (c *Conn) accountFor(p *wire.Packet) {
 		c.stats.VectorsInvalid++
 		o.vector, o.dropped = nil, nil
 	}
+	if o.vector != nil && (!c.vectors || c.vectored.Less(p.Ack)) {
+		c.vectors, c.vectored = true, p.Ack
+	}
 	if o.dropped != nil {
 		c.markDropped(p.Ack, o.dropped)
 	}

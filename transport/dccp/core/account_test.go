@@ -291,6 +291,7 @@ func TestSlowReceiver(t *testing.T) {
 func TestOutstandingIsBounded(t *testing.T) {
 	p := opened(t, plainConfig(), plainConfig())
 	p.a.c.feat.at(local, wire.FeatSequenceWindow).value = 1 << 20
+	p.a.c.vectors = false // as if the peer sent no Ack Vectors
 	sent := 0
 	for range 100 {
 		p.send(&p.a, sent, 200)
@@ -308,6 +309,21 @@ func TestOutstandingIsBounded(t *testing.T) {
 	p.a.drain()
 	if got := p.a.count(EventUnconfirmed); got != sent {
 		t.Errorf("%d unconfirmed at the end", got)
+	}
+}
+
+// No more goes than what the peer can still speak of in its next Ack Vector.
+func TestNoMoreThanAckVectorsTell(t *testing.T) {
+	p := opened(t, plainConfig(), plainConfig())
+	p.a.c.feat.at(local, wire.FeatSequenceWindow).value = 1 << 20
+	p.send(&p.a, 0, 1)
+	p.exchange()
+	for p.a.c.queue.n == 0 {
+		p.send(&p.a, p.a.count(EventTransmitted), 100)
+		p.a.packets(p.now)
+	}
+	if n := p.a.c.gss.Sub(p.a.c.vectored); n > maxHistory {
+		t.Errorf("%d packets under way", n)
 	}
 }
 

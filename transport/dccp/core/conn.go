@@ -46,6 +46,12 @@ const (
 	timeWait        = 2 * MSL
 	unknownRTT      = 200 * time.Millisecond // RFC 4340, Section 3.4
 
+	// windowSpans is how much larger a Sequence Window should be than what is
+	// sent in a round trip (RFC 4340, Section 7.5.2: about five times). A larger
+	// maxSpan than what outstanding remembers helps nobody.
+	windowSpans = 5
+	maxSpan     = maxOutstanding
+
 	syncsPerSecond  = 8
 	maxKeepAlives   = 8
 	keepAliveRetry  = 2 * time.Second
@@ -71,6 +77,9 @@ type Conn struct {
 	// Sequence number variables (RFC 4340, Sections 7.1 and 8.5).
 	iss, isr, osr, gss, gsr, gar wire.Seq
 	issWrapped, isrWrapped       bool
+	vectored                     wire.Seq // the latest that an Ack Vector came with,
+	vectors                      bool     // if any did
+	span                         int64    // the furthest that an acknowledgement was behind gss
 
 	feat negotiation
 	in   history
@@ -318,13 +327,22 @@ func (c *Conn) wishes() ccid.Wishes {
 	if w.AckRatio != 0 {
 		c.feat.wish(wire.FeatAckRatio, uint64(w.AckRatio))
 	}
-	if w.SequenceWindow != 0 {
+	have := c.feat.value(local, wire.FeatSequenceWindow)
+	span := windowSpans * uint64(c.span)
+	if w.SequenceWindow != 0 || span > have {
 		// Not for every packet: when it is too small, or far too large.
-		have := c.feat.value(local, wire.FeatSequenceWindow)
-		want := min(max(w.SequenceWindow, c.cfg.SequenceWindow), wire.MaxSequenceWindow)
+		want := min(max(w.SequenceWindow, span, c.cfg.SequenceWindow), wire.MaxSequenceWindow)
 		if want > have || want < have/4 {
 			c.feat.wish(wire.FeatSequenceWindow, min(want+want/2, wire.MaxSequenceWindow))
 		}
 	}
 	return w
+}
+
+// noteSpan measures how far behind what we sent the peer's acknowledgements
+// are. Packets without data count as others do: who only acknowledges outruns
+// its Sequence Window as well, and then the peer's data is invalid, for the old
+// numbers that it acknowledges (RFC 4340, Section 7.5.2).
+func (c *Conn) noteSpan(ack wire.Seq) {
+	c.span = min(max(c.span, c.gss.Sub(ack)), maxSpan)
 }

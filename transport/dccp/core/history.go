@@ -12,7 +12,8 @@ type history struct {
 	// tail is the oldest that acknowledgements must still speak of: the peer
 	// has not yet acknowledged one that covers it (RFC 4340, Section 11.4.2).
 	tail  wire.Seq
-	drops int // how many are in a drop state
+	solid wire.Seq // since this packet each one came, up to the head
+	drops int      // how many are in a drop state
 }
 
 const (
@@ -20,6 +21,9 @@ const (
 	// maxHistory bounds a connection's memory, and the time that an Ack Vector
 	// takes. What falls off counts as lost in the network.
 	maxHistory = 8192
+	// maxUntold is how much may be under way since an Ack Vector came: a peer
+	// like us can speak of all that.
+	maxUntold = maxHistory - 64
 
 	stateMask = 3
 	dropBit   = 0x80
@@ -40,7 +44,7 @@ func (h *history) start(seq wire.Seq) {
 		h.ring = make([]byte, minHistory)
 	}
 	h.drops = 0
-	h.head, h.tail, h.n = seq.Add(-1), seq, 0
+	h.head, h.tail, h.solid, h.n = seq.Add(-1), seq, seq, 0
 }
 
 func (h *history) slot(seq wire.Seq) *byte { return &h.ring[int(seq)&(len(h.ring)-1)] }
@@ -72,6 +76,9 @@ func (h *history) add(seq wire.Seq, keep int) {
 		h.n, h.drops, h.tail = 0, 0, seq
 		h.head = seq.Add(-1)
 		ahead = 1
+	}
+	if ahead > 1 || h.n == 0 {
+		h.solid = seq
 	}
 	need := int(min(max(seq.Sub(h.tail)+1, int64(keep)), maxHistory, int64(h.n)+ahead))
 	if need > len(h.ring) {
@@ -151,7 +158,13 @@ func (h *history) window() int {
 // options; whole reports whether it covers the acknowledgement window.
 func (h *history) appendVector(b []byte, room int) (v []byte, whole bool) {
 	start, w := len(b), h.window()
-	for i := 0; i < w; {
+	i, came := 0, min(int(h.head.Sub(h.solid)+1), w)
+	for i < came && len(b)-start < room {
+		run := min(came-i, wire.MaxAckRun)
+		b = append(b, byte(wire.AckReceived)<<6|byte(run-1))
+		i += run
+	}
+	for i < w {
 		s := *h.slot(h.head.Add(-int64(i))) & stateMask
 		run := 1
 		for run < wire.MaxAckRun && i+run < w && *h.slot(h.head.Add(-int64(i + run)))&stateMask == s {

@@ -134,6 +134,7 @@ func (c *Conn) step6(now time.Time, p *wire.Packet) bool {
 	c.advanceGSR(p.Seq)
 	if p.Type.HasAck() && p.Type != wire.Sync {
 		c.gar = wire.MaxSeq(c.gar, p.Ack)
+		c.noteSpan(p.Ack)
 	}
 	return true
 }

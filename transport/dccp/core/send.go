@@ -305,10 +305,11 @@ func (c *Conn) mayData(now time.Time) bool {
 // windowFull reports whether so much is unacknowledged that more might fall
 // out of the peer's window; a Sync then asks where it stands. An endpoint must
 // not keep sending more than its Sequence Window in a round trip (RFC 4340,
-// Section 7.5.2, MUST).
+// Section 7.5.2, MUST); nor, if the peer sends Ack Vectors, so much since the
+// latest that it would have forgotten what to tell of it.
 func (c *Conn) windowFull(now time.Time) bool {
 	w := c.feat.value(local, wire.FeatSequenceWindow)
-	if c.gss.Sub(c.gar) < int64(w-w/4) {
+	if c.gss.Sub(c.gar) < int64(w-w/4) && (!c.vectors || c.gss.Sub(c.vectored) < maxUntold) {
 		c.stallAt, c.stallBackoff = time.Time{}, 0
 		return false
 	}
