@@ -77,6 +77,12 @@ func (p *PathMTU) Size(now time.Time, carrier int) int {
 	return 0
 }
 
+// Raising reports whether the next request tries again for all that the carrier
+// promises, which did not pass before.
+func (p *PathMTU) Raising(now time.Time) bool {
+	return p.shrunk && p.sure && p.high > 0 && p.high-p.low <= pathStep && !now.Before(p.raise)
+}
+
 // Passed takes the answer to a request of so many octets.
 func (p *PathMTU) Passed(now time.Time, size, carrier int) {
 	p.tries = 0

@@ -30,6 +30,7 @@ func (p *program) reload(ctx context.Context) {
 	config.Refuse(p.log, config.Changed(p.start, again), live...)
 	_ = config.SetLevel(p.level, again) // settingsOf would have refused it
 	p.summary = next.summary
+	next.dial.DTLS.Resume = p.dial.DTLS.Resume // a collector under another URL is still the same
 	cause := rotation.Demand
 	changed, err := next.credentials(p.creds, again, p.log)
 	switch {

@@ -20,6 +20,7 @@ import (
 	"ipfixsuite/metering"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
+	"ipfixsuite/transport/dtls"
 )
 
 func runFlags() []cli.Flag {
@@ -74,7 +75,10 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 		source: c.String("source"), summary: c.String("summary"), every: c.Duration("stats-every"),
 		watch: c.Duration("watch-files"), resolve: c.Duration("resolve-every"),
 		promisc: c.Bool("promiscuous"), domain: c.IsSet("domain"),
-		dial: endpoint.Config{Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), DeadAfter: deadAfter(c), Log: log},
+		dial: endpoint.Config{
+			Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), DeadAfter: deadAfter(c), Log: log,
+			DTLS: dtls.Config{Resume: dtls.NewClientSessions(0)},
+		},
 	}
 	if s.source == "" {
 		return nil, config.Usage("one of "+source.Kinds, "--source is missing")

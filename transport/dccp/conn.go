@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/transport"
@@ -21,6 +22,10 @@ var ErrTooLarge = core.ErrTooLarge
 
 // ErrQueueFull says that TrySend found no room.
 var ErrQueueFull = core.ErrQueueFull
+
+// ErrSecured says that the connection carries DTLS, beside which nothing
+// unprotected goes.
+var ErrSecured = errors.New("connection carries DTLS: nothing is sent beside it")
 
 // ResetError is how a connection ended: the code of the Reset that was sent
 // or received.
@@ -48,6 +53,7 @@ type Conn struct {
 	// should look again.
 	readable, writable chan struct{}
 	opened, done       chan struct{} // closed
+	secured            atomic.Bool   // only Datagrams writes
 	reads, writes      deadline
 
 	mu          sync.Mutex
@@ -61,7 +67,8 @@ type Conn struct {
 	sent        uint64        // messages up to here went, or never will
 	told        uint64        // what of it those who wait for moved know
 	moved       chan struct{} // closed when told grows; nil: nobody waits
-	mtuAt       time.Time     // when to ask for the path's MTU again
+	mtu         int           // what the carrier said last of the path
+	mtuAt       time.Time     // when to ask it again
 	established bool
 	closing     bool // Close was called here
 	over        bool // the machine has ended
@@ -213,10 +220,28 @@ func (c *Conn) transmit(now time.Time, o *outbox) {
 	}
 }
 
-// askMTU asks the carrier what the path takes.
+// askMTU asks the carrier what the path takes. What it said before is no news:
+// the machine may have found out since that less passes.
 func (c *Conn) askMTU(now time.Time) {
 	c.mtuAt = now.Add(mtuMemory)
-	c.m.SetMTU(now, c.e.io.MaxDatagram(c.peer))
+	if mtu := c.e.io.MaxDatagram(c.peer); mtu != c.mtu {
+		c.mtu = mtu
+		c.m.SetMTU(now, mtu)
+	}
+}
+
+// ResetMTU forgets what was found out about the path's MTU: the carrier's word
+// counts again, until it proves wrong.
+func (c *Conn) ResetMTU() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retired {
+		return
+	}
+	now := time.Now()
+	c.mtu = 0
+	c.askMTU(now)
+	c.drive(now)
 }
 
 // events takes up what the machine tells; c.mu is held, but not while Receive

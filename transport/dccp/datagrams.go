@@ -19,13 +19,21 @@ type Datagrams struct {
 	c     *Conn
 	arena []byte // of the last ReadBatch
 
-	mu   sync.Mutex
-	data carried
+	writing sync.Mutex // keeps the order of those who write, and may wait
+
+	mu     sync.Mutex // never held during a wait
+	data   carried
+	flight uint64 // the last message of a handshake
 }
 
 // Datagrams returns the connection as a carrier of datagrams. Read and
-// Config.Receive are not to be used beside it.
-func (c *Conn) Datagrams() *Datagrams { return &Datagrams{c: c} }
+// Config.Receive are not to be used beside it. Write and its like return
+// ErrSecured from then on: on a connection that carries DTLS nothing
+// unprotected may be sent (RFC 5238, Section 3.4, MUST NOT).
+func (c *Conn) Datagrams() *Datagrams {
+	c.secured.Store(true)
+	return &Datagrams{c: c}
+}
 
 // ReadBatch implements transport.DatagramConn.
 func (d *Datagrams) ReadBatch(ctx context.Context, dst []transport.Datagram) (int, error) {
@@ -68,34 +76,87 @@ func (d *Datagrams) take(dst []transport.Datagram) (n int, err error) {
 	return 0, c.err
 }
 
-// handshakeWait bounds how long one packet of a handshake may stand in the
-// queue.
-const handshakeWait = 10 * time.Second
-
-// WriteBatch implements transport.DatagramConn. A DTLS handshake repeats what
-// it sends, so its packets are only told as sent when they have left the queue
-// (RFC 5238, Section 3.3); others wait a little for room in it.
+// WriteBatch implements transport.DatagramConn. It waits a little for room in
+// the queue, never for what stands there. A repetition of a handshake's flight
+// is left out while the last one still waits: it was not lost, it has not even
+// been sent (RFC 5238, Section 3.3, SHOULD).
 func (d *Datagrams) WriteBatch(batch []transport.Datagram) (n int, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	for n < len(batch) && err == nil {
 		msg := batch[n].Data
-		var id uint64
-		if isHandshake(msg) {
-			ctx, cancel := context.WithTimeout(context.Background(), handshakeWait)
-			_, err = d.c.Transmit(ctx, msg)
+		if isHandshake(msg) && d.flightWaits() {
+			n++
+			continue
+		}
+		if _, err = d.tryQueue(msg); errors.Is(err, ErrQueueFull) {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			if _, err = d.queue(ctx, msg); errors.Is(err, context.DeadlineExceeded) {
+				err = transport.ErrBusy
+			}
 			cancel()
-		} else if id, err = d.c.patiently(context.Background(), msg); err == nil && isData(msg) {
-			d.data.sent(id)
 		}
 		if err == nil {
 			n++
 		}
 	}
-	if errors.Is(err, ErrTooLarge) {
-		err = transport.ErrTooLarge
+	return n, tooLarge(err)
+}
+
+// Transmit writes a datagram of a handshake and returns when it stands in no
+// queue any more: DTLS, which repeats it, starts its timer then (RFC 5238,
+// Section 3.3).
+func (d *Datagrams) Transmit(ctx context.Context, g transport.Datagram) error {
+	id, err := d.queue(ctx, g.Data)
+	if err != nil {
+		return tooLarge(err)
 	}
-	return n, err
+	return d.c.left(ctx, id)
+}
+
+func tooLarge(err error) error {
+	if errors.Is(err, ErrTooLarge) {
+		return transport.ErrTooLarge
+	}
+	return err
+}
+
+// queue gives the connection a message, and waits for room until ctx ends.
+func (d *Datagrams) queue(ctx context.Context, msg []byte) (id uint64, err error) {
+	for {
+		if id, err = d.tryQueue(msg); !errors.Is(err, ErrQueueFull) {
+			signal(d.c.writable) // others may wait as well
+			return id, err
+		}
+		if err := d.c.room(ctx.Done()); err != nil {
+			return 0, ctxError(ctx, err)
+		}
+	}
+}
+
+// tryQueue is queue without any wait. A message is noted before anybody can
+// learn its fate.
+func (d *Datagrams) tryQueue(msg []byte) (id uint64, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if id, err = d.c.tryQueue(msg); err != nil {
+		return 0, err
+	}
+	switch {
+	case isHandshake(msg):
+		d.flight = id
+	case isData(msg):
+		d.data.sent(id)
+	}
+	return id, nil
+}
+
+// flightWaits tells whether a handshake's last message stands in the queue.
+func (d *Datagrams) flightWaits() bool {
+	d.mu.Lock()
+	flight := d.flight
+	d.mu.Unlock()
+	return flight > 0 && d.c.queued(flight)
 }
 
 // Fates is Conn.Fates for those messages that hold application data, counted
@@ -123,6 +184,10 @@ func (d *Datagrams) MaxDatagram(netip.AddrPort) int { return d.c.MPS() }
 // SocketDrops implements transport.DatagramConn: messages for which there was
 // no room.
 func (d *Datagrams) SocketDrops() uint64 { return d.c.Stats().DataOverflow }
+
+// ResetMTU is Conn.ResetMTU: DTLS forgets what it knew of the path, and its
+// carrier does with it (RFC 5238, Section 3.5, SHOULD).
+func (d *Datagrams) ResetMTU() { d.c.ResetMTU() }
 
 // Unreachable implements transport.DatagramConn.
 func (d *Datagrams) Unreachable() uint64 { return d.c.e.io.Unreachable() }

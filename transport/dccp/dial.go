@@ -100,12 +100,14 @@ func (e *Endpoint) connect(ctx context.Context, to Addr, port uint16, service Se
 		Local: netip.AddrPortFrom(from, e.local.UDP), Remote: netip.AddrPortFrom(to.IP, to.UDP),
 		LocalPort: port, RemotePort: to.Port,
 	}
-	k, err := cfg.core(e.io.MaxDatagram(key.Remote))
+	mtu := e.io.MaxDatagram(key.Remote)
+	k, err := cfg.core(mtu)
 	if err != nil {
 		return nil, err
 	}
 	c := newConn(e, key, service, cfg)
 	c.mu.Lock()
+	c.mtu = mtu
 	now := time.Now()
 	c.start(now, core.NewClient(now, k, core.Ports{Local: port, Remote: to.Port, Service: service}, core.NewISS(&e.secret, key, now)))
 	if err := e.add(c); err != nil {

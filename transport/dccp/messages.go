@@ -60,6 +60,9 @@ func (c *Conn) tryRead(b []byte) (n int, ok bool, err error) {
 // Config.Policy says otherwise, and never for the network. A message larger
 // than MPS is refused with ErrTooLarge.
 func (c *Conn) Write(b []byte) (int, error) {
+	if c.secured.Load() {
+		return 0, ErrSecured
+	}
 	if _, err := c.queue(nil, b); err != nil {
 		return 0, err
 	}
@@ -69,23 +72,39 @@ func (c *Conn) Write(b []byte) (int, error) {
 // Send is Write that tells the message's number, which Fates uses. ctx ends
 // the wait for room.
 func (c *Conn) Send(ctx context.Context, msg []byte) (uint64, error) {
+	if c.secured.Load() {
+		return 0, ErrSecured
+	}
 	id, err := c.queue(ctx.Done(), msg)
 	return id, ctxError(ctx, err)
 }
 
 // TrySend is Send that never waits: without room it returns ErrQueueFull. It
 // is what Config.Receive may use.
-func (c *Conn) TrySend(msg []byte) (uint64, error) { return c.tryQueue(msg) }
+func (c *Conn) TrySend(msg []byte) (uint64, error) {
+	if c.secured.Load() {
+		return 0, ErrSecured
+	}
+	return c.tryQueue(msg)
+}
 
 // Transmit is Send that returns when the message has gone to the network, or
 // never will: it stands in no queue any more. A protocol that repeats what it
 // sends, as a DTLS handshake does, starts its timer then (RFC 5238, Section
 // 3.3).
 func (c *Conn) Transmit(ctx context.Context, msg []byte) (uint64, error) {
+	if c.secured.Load() {
+		return 0, ErrSecured
+	}
 	id, err := c.queue(ctx.Done(), msg)
 	if err != nil {
 		return 0, ctxError(ctx, err)
 	}
+	return id, c.left(ctx, id)
+}
+
+// left waits until a message stands in no queue any more.
+func (c *Conn) left(ctx context.Context, id uint64) error {
 	for {
 		c.mu.Lock()
 		if c.told >= id || c.ended {
@@ -94,7 +113,7 @@ func (c *Conn) Transmit(ctx context.Context, msg []byte) (uint64, error) {
 				err = nil
 			}
 			c.mu.Unlock()
-			return id, err
+			return err
 		}
 		if c.moved == nil {
 			c.moved = make(chan struct{})
@@ -104,11 +123,18 @@ func (c *Conn) Transmit(ctx context.Context, msg []byte) (uint64, error) {
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return id, ctx.Err()
+			return ctx.Err()
 		case <-c.writes.wait():
-			return id, os.ErrDeadlineExceeded
+			return os.ErrDeadlineExceeded
 		}
 	}
+}
+
+// queued tells whether a message still waits to be sent.
+func (c *Conn) queued(id uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told < id && !c.ended
 }
 
 func ctxError(ctx context.Context, err error) error {
@@ -131,15 +157,23 @@ func (c *Conn) queue(cancel <-chan struct{}, msg []byte) (uint64, error) {
 			}
 			return id, err
 		}
-		select {
-		case <-c.writable:
-		case <-c.done:
-		case <-cancel:
-			return 0, errCanceled
-		case <-c.writes.wait():
-			return 0, os.ErrDeadlineExceeded
+		if err := c.room(cancel); err != nil {
+			return 0, err
 		}
 	}
+}
+
+// room waits until it is worth while to try again what the queue refused.
+func (c *Conn) room(cancel <-chan struct{}) error {
+	select {
+	case <-c.writable:
+	case <-c.done:
+	case <-cancel:
+		return errCanceled
+	case <-c.writes.wait():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
 }
 
 func (c *Conn) tryQueue(msg []byte) (uint64, error) {

@@ -49,6 +49,9 @@ func (l *listener) hello(ctx context.Context, p *peer, d *transport.Datagram, no
 		l.drops.add(dropHello) // delayed in the network: that handshake is over
 		return
 	}
+	if l.single && !l.mayBegin(now) {
+		return
+	}
 	if p != nil && p.pending != nil {
 		// The client began anew while its handshake was under way.
 		p.pending.cancel(errSuperseded)
@@ -61,6 +64,28 @@ func (l *listener) hello(ctx context.Context, p *peer, d *transport.Datagram, no
 		return
 	}
 	l.begin(ctx, l.peer(d.Peer), d, rec, f, h)
+}
+
+// betweenHandshakes is the least time from one handshake on a connection to the
+// next.
+const betweenHandshakes = time.Second
+
+// mayBegin says whether a connection's peer may begin a handshake. One session
+// is all that a connection carries; until there is one, a peer that begins and
+// abandons handshakes, each of which takes a signature, does so once a second
+// at most (RFC 5238, Section 3.4, SHOULD).
+func (l *listener) mayBegin(now time.Time) bool {
+	switch {
+	case l.count > 0:
+		l.drops.add(dropHello)
+		return false
+	case !l.begun.IsZero() && now.Sub(l.begun) < betweenHandshakes:
+		l.stats.HandshakesLimited++
+		l.drops.add(dropLimited)
+		return false
+	}
+	l.begun = now
+	return true
 }
 
 func (l *listener) forgetNew(p *peer) {
@@ -109,9 +134,8 @@ func network(a netip.Addr) netip.Prefix {
 // begin starts a handshake with a client whose cookie is good.
 func (l *listener) begin(ctx context.Context, p *peer, d *transport.Datagram, rec []byte, f fragment, h hello) {
 	remote, local := d.Peer, d.Local
-	sh := newShim(false, l.conn.LocalAddr(), remote, &l.drops, func(b []byte) error {
-		_, err := l.conn.WriteBatch([]transport.Datagram{{Peer: remote, Local: local, Data: b}})
-		return err
+	sh := newShim(false, l.conn.LocalAddr(), remote, &l.drops, func(ctx context.Context, b []byte) error {
+		return transmit(ctx, l.conn, transport.Datagram{Peer: remote, Local: local, Data: b})
 	})
 	ctx, cancel := context.WithCancelCause(ctx)
 	n := &pending{shim: sh, random: [32]byte(h.random), local: local, cancel: cancel}

@@ -100,6 +100,11 @@ type Config struct {
 	// SessionTTL and MaxStored, which otherwise are those of Sessions.
 	Sessions *Sessions
 
+	// Resume are the sessions that several Dialers share: the first session of
+	// each may resume one of another to the same collector. Nil: a Dialer
+	// resumes its own alone.
+	Resume *ClientSessions
+
 	// IdleTimeout ends a Listener's session that brought no authentic record
 	// for so long.
 	IdleTimeout time.Duration

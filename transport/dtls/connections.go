@@ -93,6 +93,7 @@ func (c *connections) Serve(ctx context.Context, h transport.Handler) error {
 // begin serves a connection if the limits permit.
 func (c *connections) begin(ctx context.Context, conn transport.DatagramConn, peer netip.AddrPort, h transport.Handler) bool {
 	k := &connection{listener: NewListener(conn, c.cfg).(*listener), handler: h, prefix: network(peer.Addr()), half: true}
+	k.single = true
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	within := func(n, limit int) bool { return limit < 0 || n < limit }

@@ -22,7 +22,9 @@ import (
 const readBatch = 4
 
 // A Dialer opens DTLS sessions over a carrier of its own for each. It keeps
-// the last session for resumption, so use one Dialer for an endpoint's life.
+// the last session for resumption, so use one Dialer for an endpoint's life. A
+// first session may resume one that another Dialer has made with the same
+// collector, over whatever transport: Config.Resume.
 type Dialer struct {
 	// Connect makes the carrier of a new session and names the peer on it.
 	Connect func(context.Context) (transport.DatagramConn, netip.AddrPort, error)
@@ -92,11 +94,12 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 		return nil, err
 	}
 	d.once.Do(func() { d.cache = newSessionCache(1, cfg.SessionTTL) })
-	if d.fresh.CompareAndSwap(true, false) {
+	fresh := d.fresh.CompareAndSwap(true, false)
+	if fresh {
 		d.cache.clear()
 	}
 	for attempt := 1; ; attempt++ {
-		s, err := d.attempt(ctx, cfg, creds, attempt < dialAttempts)
+		s, err := d.attempt(ctx, cfg, creds, attempt < dialAttempts, fresh)
 		if err == nil {
 			return s, nil
 		}
@@ -110,14 +113,14 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 }
 
 // attempt makes one handshake, on a carrier of its own.
-func (d *Dialer) attempt(ctx context.Context, cfg Config, creds *credentials.Credentials, again bool) (*session, error) {
+func (d *Dialer) attempt(ctx context.Context, cfg Config, creds *credentials.Credentials, again, fresh bool) (*session, error) {
 	conn, peer, err := d.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Retransmit = d.retransmit(cfg.Retransmit)
 	began := time.Now()
-	s, err := d.handshake(ctx, cfg, creds, conn, peer, again)
+	s, err := d.handshake(ctx, cfg, creds, conn, peer, again, fresh)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dtls handshake with %v: %w", peer, err), conn.Close())
 	}
@@ -125,16 +128,30 @@ func (d *Dialer) attempt(ctx context.Context, cfg Config, creds *credentials.Cre
 	return s, nil
 }
 
-func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.Credentials, conn transport.DatagramConn, peer netip.AddrPort, again bool) (*session, error) {
+// places are where the sessions of a collector at an address are kept.
+func (d *Dialer) places(cfg Config, peer netip.Addr) []place {
+	list := []place{{cache: d.cache}}
+	if cfg.Resume != nil {
+		list = append(list, place{cfg.Resume.cache, cfg.collector(d.Config.ServerName, peer)})
+	}
+	return list
+}
+
+func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.Credentials, conn transport.DatagramConn, peer netip.AddrPort, again, fresh bool) (*session, error) {
 	drops := new(dropCounters)
-	sh := newShim(true, conn.LocalAddr(), peer, drops, func(b []byte) error {
-		_, err := conn.WriteBatch([]transport.Datagram{{Peer: peer, Data: b}})
-		return err
+	sh := newShim(true, conn.LocalAddr(), peer, drops, func(ctx context.Context, b []byte) error {
+		return transmit(ctx, conn, transport.Datagram{Peer: peer, Data: b})
 	})
 	readCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &reader{conn: conn, peer: peer, drops: drops, shim: sh, ended: make(chan struct{})}
 	go r.run(readCtx) // ended by stop, or by the carrier
-	drv := &driver{cfg: cfg, creds: creds, client: true, again: again, cache: d.cache, mtu: conn.MaxDatagram(peer)}
+	places := d.places(cfg, peer.Addr())
+	if fresh { // what others have made is not resumed either, but replaced
+		for _, p := range places[1:] {
+			p.cache.forget(p.key)
+		}
+	}
+	drv := &driver{cfg: cfg, creds: creds, client: true, again: again, places: places, mtu: conn.MaxDatagram(peer)}
 	hctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	go func() { // ended by fail
@@ -152,7 +169,7 @@ func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.C
 	}
 	s := &session{
 		association: newAssociation(conn, peer, netip.Addr{}, t, cfg),
-		cfg:         cfg, base: d.Carrier, cache: d.cache, id: t.sessionID,
+		cfg:         cfg, base: d.Carrier, kept: places, id: t.sessionID,
 		who: transport.Peer{
 			Identity: t.identity, Remote: peer, Local: conn.LocalAddr(), Scheme: cfg.Scheme,
 			Resumed: t.resumed, Session: newSessionNumber(),

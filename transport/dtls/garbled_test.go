@@ -195,7 +195,7 @@ func TestShim_FloodedQueue(t *testing.T) {
 	for _, client := range []bool{true, false} {
 		drops := new(dropCounters)
 		a := netip.MustParseAddrPort(addrN(1))
-		s := newShim(client, a, a, drops, func([]byte) error { return nil })
+		s := newShim(client, a, a, drops, func(context.Context, []byte) error { return nil })
 		noise := make([]byte, 700)
 		for i := range noise {
 			noise[i] = byte(rng.Uint32())

@@ -2,6 +2,7 @@ package dtls
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/netip"
 	"reflect"
@@ -24,7 +25,7 @@ func TestPionStateFields(t *testing.T) {
 	conn := n.listen(addrN(1))
 	drops := new(dropCounters)
 	to := netip.MustParseAddrPort(collectorAddr)
-	sh := newShim(true, conn.LocalAddr(), to, drops, func(b []byte) error {
+	sh := newShim(true, conn.LocalAddr(), to, drops, func(_ context.Context, b []byte) error {
 		_, err := conn.WriteBatch([]transport.Datagram{{Peer: to, Data: b}})
 		return err
 	})

@@ -58,14 +58,14 @@ type driver struct {
 	creds  *credentials.Credentials // of the moment it began
 	client bool
 	again  bool          // another attempt follows if this one stalls
-	cache  *sessionCache // nil: no resumption
+	cache  *sessionCache // server: of what may be resumed; nil: nothing
+	places []place       // client: the same
 	mtu    int           // of a datagram
 	cookie []byte        // server: what the client has already returned
 	over   Ordered       // the carrier, where it is no datagrams; nil else
 
 	sh     *shim
 	resume *resumption
-	ctx    context.Context // of run: pion's writes know of none
 	cancel context.CancelCauseFunc
 
 	custom *pskKeys
@@ -102,7 +102,7 @@ func (d *driver) run(ctx context.Context, sh *shim) (*taken, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d.ctx, d.cancel = ctx, cancel
+	sh.ctx, d.cancel = ctx, cancel
 	defer d.stopTimers()
 	sh.onAlert, sh.onProgress, sh.onFinished = d.plaintextAlert, d.progress, d.checkFinished
 	sh.onContrary = d.contrary
@@ -251,11 +251,7 @@ func (d *driver) store(snap snapshot, t *taken) {
 	}
 	s := *session
 	s.Secret = bytes.Clone(s.Secret)
-	key := ""
-	if !d.client {
-		key = string(s.ID)
-	}
-	d.cache.put(key, stored{session: s, heartbeat: t.heartbeat, made: d.binding(t.suite)}, time.Now())
+	d.resume.keep(stored{session: s, heartbeat: t.heartbeat, made: d.binding(t.suite)}, time.Now())
 }
 
 func (d *driver) peerHello() hello {

@@ -48,6 +48,10 @@ type listener struct {
 	stats   transport.ListenerStats
 	sampler transport.Sampler
 	closing bool
+
+	// single: the carrier is one peer's connection, which carries one session.
+	single bool
+	begun  time.Time // then: the last handshake
 }
 
 // peer is an address: its association, its handshake in progress, or both.

@@ -166,7 +166,7 @@ func appendFragment(header, head []byte, offset int, body []byte) []byte {
 
 // flight sends what pion writes at once, one record a message (RFC 6083,
 // Section 4.1, MUST).
-func (h *Handshake) flight(b []byte) error {
+func (h *Handshake) flight(ctx context.Context, b []byte) error {
 	for len(b) > 0 {
 		hdr, rec, rest, ok := record.Next(b, 0)
 		if !ok {
@@ -177,7 +177,7 @@ func (h *Handshake) flight(b []byte) error {
 		if hdr.Type == record.ChangeCipherSpec {
 			send = h.d.over.ChangeCipherSpec
 		}
-		if err := send(h.d.ctx, rec); err != nil {
+		if err := send(ctx, rec); err != nil {
 			return err
 		}
 	}

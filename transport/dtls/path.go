@@ -29,6 +29,20 @@ func (s *session) tellPath() {
 	}
 }
 
+// ResetPathMTU forgets what was learnt of the path's MTU, here and in a carrier
+// that finds it out itself (RFC 5238, Section 3.5, SHOULD): the session begins
+// anew with what the carrier promises.
+func (s *session) ResetPathMTU() {
+	s.path.reset()
+	s.resetCarrier()
+}
+
+func (s *session) resetCarrier() {
+	if c, ok := s.conn.(interface{ ResetMTU() }); ok {
+		c.ResetMTU()
+	}
+}
+
 // pathProbe pads the first request of some probes, to learn whether the path
 // takes what the carrier promises.
 type pathProbe struct {
@@ -54,6 +68,20 @@ func (p *pathProbe) begin(now time.Time, carrier int) []byte {
 		p.payload = newPayload()
 	}
 	return p.payload
+}
+
+func (p *pathProbe) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mtu, p.payload = heartbeat.PathMTU{}, nil
+}
+
+// raising reports whether the next probe looks again for what the carrier
+// promises.
+func (p *pathProbe) raising(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mtu.Raising(now)
 }
 
 // lost reports whether the plain request was answered but, so far, not the

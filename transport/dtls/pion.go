@@ -48,8 +48,8 @@ func (d *driver) pion() (*pion.Conn, error) {
 		}
 		cfg.CipherSuites = append(cfg.CipherSuites, pion.CipherSuiteID(s))
 	}
-	if d.cache != nil && d.cfg.SessionTTL > 0 {
-		d.resume = &resumption{cache: d.cache, client: d.client, check: d.checkStored}
+	if (d.cache != nil || len(d.places) > 0) && d.cfg.SessionTTL > 0 {
+		d.resume = &resumption{cache: d.cache, places: d.places, check: d.checkStored}
 		cfg.SessionStore = d.resume
 	}
 	if d.client {

@@ -34,7 +34,11 @@ func (s *session) Probe(ctx context.Context) error {
 
 	payload := newPayload()
 	answer := make(chan struct{})
-	padded := s.path.begin(time.Now(), s.carrier())
+	now := time.Now()
+	if s.path.raising(now) {
+		s.resetCarrier()
+	}
+	padded := s.path.begin(now, s.carrier())
 	s.tellPath()
 	s.pmu.Lock()
 	s.payload, s.answer = payload, answer

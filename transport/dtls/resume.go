@@ -26,9 +26,9 @@ type stored struct {
 }
 
 // sessionCache keeps sessions by key, the oldest making room. A Listener's
-// key is the session id, a Dialer has one entry under the empty key: the
-// session of its endpoint survives a new source port and even another carrier
-// (RFC 5238, Section 3.4).
+// key is the session id. A Dialer has one entry under the empty key: the
+// session of its endpoint survives a new source port. Behind it are those of
+// ClientSessions, by collector.
 type sessionCache struct {
 	mu    sync.Mutex
 	max   int
@@ -99,6 +99,15 @@ func (c *sessionCache) del(key string, id []byte) {
 	}
 }
 
+// forget forgets whatever session is under a key.
+func (c *sessionCache) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.byKey[key]; ok {
+		c.remove(e)
+	}
+}
+
 // clear forgets all sessions.
 func (c *sessionCache) clear() {
 	c.mu.Lock()
@@ -134,10 +143,16 @@ func (c *sessionCache) len() int {
 	return c.order.Len()
 }
 
-// resumption is one handshake's view of the cache, as pion wants it.
+// A place is where a client's session is kept.
+type place struct {
+	cache *sessionCache
+	key   string
+}
+
+// resumption is one handshake's view of the caches, as pion wants it.
 type resumption struct {
-	cache  *sessionCache
-	client bool
+	cache  *sessionCache // a server's
+	places []place       // a client's: the first that has a session offers it
 	// check says whether what authenticated a session would still do. Asked
 	// before it is resumed, so that a refusal reaches the peer in a full
 	// handshake: an abbreviated one is over for the client before the server
@@ -149,27 +164,31 @@ type resumption struct {
 	full    *pion.Session // what Set brought: the client's full handshake
 }
 
-func (r *resumption) key(k []byte) string {
-	if r.client {
-		return ""
+// at are the places for what pion calls k.
+func (r *resumption) at(k []byte) []place {
+	if r.cache != nil {
+		return []place{{r.cache, string(k)}}
 	}
-	return string(k)
+	return r.places
 }
 
 // Get implements pion.SessionStore.
 func (r *resumption) Get(k []byte) (pion.Session, error) {
-	s, ok := r.cache.get(r.key(k), time.Now())
-	if !ok {
-		return pion.Session{}, nil
+	for _, p := range r.at(k) {
+		s, ok := p.cache.get(p.key, time.Now())
+		if !ok {
+			continue
+		}
+		if err := r.check(s); err != nil {
+			p.cache.del(p.key, s.session.ID)
+			continue
+		}
+		r.mu.Lock()
+		r.offered = s
+		r.mu.Unlock()
+		return s.session, nil
 	}
-	if err := r.check(s); err != nil {
-		r.cache.del(r.key(k), s.session.ID)
-		return pion.Session{}, nil //nolint:nilerr // no session is what pion is to see
-	}
-	r.mu.Lock()
-	r.offered = s
-	r.mu.Unlock()
-	return s.session, nil
+	return pion.Session{}, nil
 }
 
 // Set implements pion.SessionStore. The session enters the cache only after
@@ -187,8 +206,17 @@ func (r *resumption) Del(k []byte) error {
 	r.mu.Lock()
 	id := r.offered.session.ID
 	r.mu.Unlock()
-	r.cache.del(r.key(k), id)
+	for _, p := range r.at(k) {
+		p.cache.del(p.key, id)
+	}
 	return nil
+}
+
+// keep stores what a full handshake made.
+func (r *resumption) keep(s stored, now time.Time) {
+	for _, p := range r.at(s.session.ID) {
+		p.cache.put(p.key, s, now)
+	}
 }
 
 // resumed returns the stored session that the hello of this id resumed.

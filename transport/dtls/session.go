@@ -24,11 +24,11 @@ const (
 // goroutine ends when the carrier fails or end cancels it.
 type session struct {
 	*association
-	cfg   Config
-	base  transport.Properties
-	who   transport.Peer
-	cache *sessionCache
-	id    []byte // of the resumable session
+	cfg  Config
+	base transport.Properties
+	who  transport.Peer
+	kept []place
+	id   []byte // of the resumable session
 
 	// Under association.wmu.
 	buf   []byte
@@ -205,8 +205,10 @@ func (s *session) end(reason error) {
 		s.err = reason
 		// A session that ended by a fatal alert must not be resumed (RFC 5246,
 		// Section 7.2.2).
-		if _, fatal := errors.AsType[*AlertError](reason); fatal && s.cache != nil {
-			s.cache.del("", s.id)
+		if _, fatal := errors.AsType[*AlertError](reason); fatal {
+			for _, p := range s.kept {
+				p.cache.del(p.key, s.id)
+			}
 		}
 		s.close(alertWarning, alertCloseNotify)
 		close(s.done)

@@ -2,11 +2,13 @@ package dtls
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/transport/dtls/record"
@@ -35,7 +37,7 @@ const (
 type shim struct {
 	client bool
 	cidLen int // of the Connection ID on the peer's records, 0 for none
-	send   func([]byte) error
+	send   func(context.Context, []byte) error
 	drops  *dropCounters
 	local  net.Addr
 	peer   net.Addr
@@ -43,10 +45,12 @@ type shim struct {
 	in     chan []byte
 	closed chan struct{}
 	once   sync.Once
-	rbuf   []byte // owned by the reading goroutine
+	ctx    context.Context // of the handshake: pion's writes know of none
+	rbuf   []byte          // owned by the reading goroutine
 
-	wmu   sync.Mutex // held while a write is under way, which may take its time
-	muted bool
+	sending atomic.Bool // a write is under way
+	wmu     sync.Mutex  // held while a write is under way, which may take its time
+	muted   bool
 	// strict: what cannot be sent fails the handshake, rather than being as
 	// good as lost.
 	strict bool
@@ -70,9 +74,9 @@ type shim struct {
 	onContrary func()
 }
 
-func newShim(client bool, local, peer netip.AddrPort, drops *dropCounters, send func([]byte) error) *shim {
+func newShim(client bool, local, peer netip.AddrPort, drops *dropCounters, send func(context.Context, []byte) error) *shim {
 	return &shim{
-		client: client, send: send, drops: drops,
+		client: client, send: send, drops: drops, ctx: context.Background(),
 		local: net.UDPAddrFromAddrPort(local), peer: net.UDPAddrFromAddrPort(peer),
 		in: make(chan []byte, maxQueued), closed: make(chan struct{}), wake: make(chan struct{}),
 		sniff:      sniffer{client: client},
@@ -309,7 +313,10 @@ func (s *shim) WriteTo(b []byte, _ net.Addr) (int, error) {
 		return len(b), nil
 	}
 	// A datagram that is not sent is a lost one: the handshake repeats it.
-	if err := s.send(out); err != nil && s.strict {
+	s.sending.Store(true)
+	err := s.send(s.ctx, out)
+	s.sending.Store(false)
+	if err != nil && s.strict {
 		return 0, err
 	}
 	return len(b), nil

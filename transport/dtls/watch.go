@@ -44,10 +44,22 @@ func (d *driver) progress() {
 	}
 	// Forged pieces of messages may have taken the place of the genuine ones.
 	if stall := stallAfter * d.cfg.Retransmit; d.stallTimer == nil {
-		d.stallTimer = time.AfterFunc(stall, func() { d.cancel(&garbledError{errStalled}) })
+		d.stallTimer = time.AfterFunc(stall, func() { d.stalled(stall) })
 	} else if d.stallTimer.Stop() {
 		d.stallTimer.Reset(stall)
 	}
+}
+
+// stalled ends a handshake of which nothing new comes. While what was written
+// last has not gone yet, nothing can come.
+func (d *driver) stalled(after time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sh.sending.Load() {
+		d.stallTimer.Reset(after)
+		return
+	}
+	d.cancel(&garbledError{errStalled})
 }
 
 // keyTap learns the master secret at the moment pion has it.
@@ -111,7 +123,7 @@ func (d *driver) checkFinished() {
 	if d.finishTimer == nil {
 		d.finishTimer = time.AfterFunc(finishedGrace, func() {
 			_ = d.refuse(errWrongPSK)
-			_ = d.sh.send([]byte{
+			_ = d.sh.send(d.sh.ctx, []byte{
 				byte(record.Alert), 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0xFF, 0, 0, 2, alertFatal, alertDecryptError,
 			})
 			d.cancel(errWrongPSK)
