@@ -46,7 +46,7 @@ func (s *inbound) serve(ctx context.Context, tc *net.TCPConn, h transport.Handle
 	s.recheck() // the credentials may be others by now
 	if up := l.cfg.Upgrade[c.Protocol]; up != nil && c.Protocol != "" {
 		s.upgraded.Store(true)
-		up(ctx, c, h)
+		up(ctx, c, &tallied{s, h})
 		return
 	}
 	r, err := h.Open(c.Peer, transport.Properties{
@@ -99,7 +99,7 @@ func (s *inbound) establish(ctx context.Context, tc *net.TCPConn) (*Conn, error)
 		ctx, cancel = context.WithTimeout(ctx, cfg.HandshakeTimeout)
 		defer cancel()
 	}
-	c.at, c.by = time.Now(), by
+	c.at, c.by, c.bar = time.Now(), by, s.l.server.bar
 	t := tls.Server(m, conf)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("tls handshake: %w", err)

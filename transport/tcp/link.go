@@ -34,7 +34,23 @@ type Conn struct {
 	chain []*x509.Certificate
 	at    time.Time
 	by    *credentials.Credentials
+	// For an Upgrade.
+	bar    func(line uint64)
+	counts atomic.Pointer[func() map[string]uint64]
 }
+
+// Bar keeps the connection's TLS session from being resumed by its peer. It is
+// a Listener's Upgrade that calls it; a Dialer forgets.
+func (c *Conn) Bar() {
+	if c.bar != nil && c.tcp.line != 0 {
+		c.bar(c.tcp.line)
+	}
+}
+
+// Count has the Listener's statistics include what an Upgrade dropped, by
+// reason. The function is called now and then, and once after the Upgrade's
+// end.
+func (c *Conn) Count(f func() map[string]uint64) { c.counts.Store(&f) }
 
 // Upgrade serves a connection whose application protocol is not plain IPFIX.
 type Upgrade func(ctx context.Context, c *Conn, h transport.Handler)
@@ -91,9 +107,11 @@ type meter struct {
 	fresh   bool // owned by the reader
 	heard   chan struct{}
 
-	// verified is filled in by a handshake.
+	// These are filled in by a handshake; line by a Listener's, once a ticket
+	// was given or taken.
 	identity string
 	chain    []*x509.Certificate
+	line     uint64
 }
 
 func newMeter(c *net.TCPConn) (*meter, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -37,6 +38,7 @@ type listener struct {
 	half     limits // those of them whose handshake is not over
 	sampler  transport.Sampler
 	closing  bool
+	past     map[string]uint64 // what Upgrades dropped that are over
 
 	messages, octets         atomic.Uint64
 	opened, closed, resumed  atomic.Uint64
@@ -82,7 +84,7 @@ func Listen(addr netip.AddrPort, cfg Config) (transport.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("listening on a %T", ln), ln.Close())
 	}
 	return &listener{
-		ln: tl, cfg: cfg, sessions: map[*inbound]struct{}{},
+		ln: tl, cfg: cfg, sessions: map[*inbound]struct{}{}, past: map[string]uint64{},
 		count: limits{byPrefix: map[netip.Prefix]int{}}, half: limits{byPrefix: map[netip.Prefix]int{}},
 		sampler: transport.Sampler{Rate: refusalsPerSecond, Burst: refusalBurst},
 	}, nil
@@ -192,6 +194,7 @@ func (l *listener) release(s *inbound) {
 	defer l.mu.Unlock()
 	l.count.add(s.prefix, -1)
 	delete(l.sessions, s)
+	s.counts(l.past)
 }
 
 // part tells every peer that the end has come. What they were sending is still
@@ -219,14 +222,21 @@ func (l *listener) refuse(who net.Addr, err error) {
 // Stats implements transport.Listener. A message counts where others count a
 // datagram.
 func (l *listener) Stats() transport.ListenerStats {
+	l.mu.Lock()
+	dropped := maps.Clone(l.past)
+	for s := range l.sessions {
+		s.counts(dropped)
+	}
+	l.mu.Unlock()
+	maps.Copy(dropped, map[string]uint64{
+		"session-limit": l.full.Load(), "prefix-limit": l.prefixFull.Load(), "refused": l.unwanted.Load(),
+		"out-of-sync": l.unsynchronised.Load(), "stalled": l.stalled.Load(),
+	})
 	return transport.ListenerStats{
 		DatagramsReceived: l.messages.Load(), BytesReceived: l.octets.Load(),
 		SessionsOpened: l.opened.Load(), SessionsClosed: l.closed.Load(), SessionsResumed: l.resumed.Load(),
 		SessionsRefused: l.refused.Load(), HandshakesStarted: l.started.Load(), HandshakesFailed: l.failed.Load(),
 		HandshakesLimited: l.limited.Load(),
-		Dropped: map[string]uint64{
-			"session-limit": l.full.Load(), "prefix-limit": l.prefixFull.Load(), "refused": l.unwanted.Load(),
-			"out-of-sync": l.unsynchronised.Load(), "stalled": l.stalled.Load(),
-		},
+		Dropped:           dropped,
 	}
 }

@@ -103,6 +103,7 @@ type server struct {
 	mu     sync.Mutex
 	creds  *credentials.Credentials
 	shared *tls.Config
+	lines  lines
 }
 
 func (s *server) config(cfg *Config) (*tls.Config, *credentials.Credentials, error) {
@@ -130,6 +131,7 @@ func (s *server) config(cfg *Config) (*tls.Config, *credentials.Credentials, err
 			m.identity, err = creds.VerifyPeer(der(s.PeerCertificates), credentials.PeerIsExporter, "", time.Now())
 			return err
 		}
+		s.trace(t, c, m)
 		if len(h.SupportedProtos) > 0 && !overlap(h.SupportedProtos, c.NextProtos) {
 			// Plain TLS goes on with a peer that would rather speak
 			// something else.

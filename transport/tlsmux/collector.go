@@ -60,7 +60,8 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 		cfg.CreditAfter = creditAfter
 	}
 	return func(ctx context.Context, c *tcp.Conn, h transport.Handler) {
-		m := Server(c, Config{Core: cfg.Core, Takes: func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) }})
+		m := Server(c, Config{Core: cfg.Core, Tainted: c.Bar, Takes: func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) }})
+		c.Count(m.dropped)
 		var wg sync.WaitGroup
 		for {
 			ch, err := m.Accept(ctx)
@@ -72,6 +73,17 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 		wg.Wait()
 		m.farewell(context.WithoutCancel(ctx), c)
 		_ = m.Close()
+	}
+}
+
+// dropped is what the peer sent in vain, by reason.
+func (m *Mux) dropped() map[string]uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	st := m.core.Stats()
+	return map[string]uint64{
+		"channel-refused": st.Refused - m.probes, "channel-violation": st.Violations, "channel-late": st.Late,
+		"channel-stray": st.Stray, "channel-unknown": st.Unknown,
 	}
 }
 

@@ -52,8 +52,8 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 		return d.TCP.Session(ctx, c)
 	}
 	s := &session{
-		peer: c.Peer, to: Address(c.Peer.Remote), dialer: d, conn: c, done: make(chan struct{}), freed: make(chan struct{}, 1),
-		mux: Client(c, Config{Core: core.Config{Window: window, SendBuffer: sendBuffer}, Takes: func(wire.Address, wire.Address) error {
+		peer: c.Peer, to: Address(c.Peer.Remote), conn: c, done: make(chan struct{}), freed: make(chan struct{}, 1),
+		mux: Client(c, Config{Core: core.Config{Window: window, SendBuffer: sendBuffer}, Tainted: d.Forget, Takes: func(wire.Address, wire.Address) error {
 			return errors.New("an exporter takes no channels")
 		}}),
 	}
@@ -74,11 +74,10 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 
 // session is an exporter's end.
 type session struct {
-	peer   transport.Peer
-	to     wire.Address // of all channels
-	dialer *Dialer
-	conn   *tcp.Conn
-	mux    *Mux
+	peer transport.Peer
+	to   wire.Address // of all channels
+	conn *tcp.Conn
+	mux  *Mux
 
 	mu       sync.Mutex
 	channels [streams]*Channel
@@ -97,9 +96,6 @@ type session struct {
 // as what is to go there can go nowhere.
 func (s *session) watch() {
 	<-s.mux.Done()
-	if s.mux.Tainted() {
-		s.dialer.Forget() // Section 3: it must not be resumed
-	}
 	s.end(s.mux.Err())
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -40,6 +41,9 @@ type Config struct {
 	// Takes decides whether a channel to a destination is wanted; nil: all
 	// are. Its error goes to the peer. It must not wait.
 	Takes func(source, destination wire.Address) error
+	// Tainted is called once, when the first channel fails: the TLS session
+	// must not be resumed (Section 3). It must not wait.
+	Tainted func()
 }
 
 // Mux is one TLS session with channels.
@@ -52,6 +56,8 @@ type Mux struct {
 	channels map[*core.Channel]*Channel
 	accept   chan *Channel
 	deaf     bool          // nobody accepts any more
+	tainted  bool          // Config.Tainted knows
+	probes   uint64        // requests for probePort
 	parting  func()        // what ends our direction, once all is written
 	wake     chan struct{} // to the writer
 	unblock  chan struct{} // to the reader: answers have been written
@@ -178,6 +184,11 @@ func (m *Mux) closed() error {
 }
 
 func (m *Mux) end(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// Somebody ended the connection by its deadline. To a channel's reader
+		// that must not look like a deadline of its own.
+		err = errors.New(err.Error())
+	}
 	m.ending.Do(func() {
 		if c, ok := m.conn.(interface{ CloseWrite() error }); ok && errors.Is(err, transport.ErrPeerClosed) {
 			// The peer ended in order, and gets the same from us.
@@ -266,6 +277,12 @@ func (m *Mux) receive(b []byte) (used int, err error) {
 		used += n
 		more := m.dispatch()
 		blocked := m.core.Blocked()
+		if m.core.Tainted() && !m.tainted {
+			m.tainted = true
+			if m.cfg.Tainted != nil {
+				m.cfg.Tainted()
+			}
+		}
 		if m.core.Pending() {
 			m.poke()
 		}
@@ -332,6 +349,7 @@ func (m *Mux) asked(ev core.Event) {
 	switch {
 	case ev.Destination.Port == probePort: // a sign of life is wanted (spec.md, D14)
 		err = errNothing
+		m.probes++
 		for _, ch := range m.channels {
 			ch.asked, ch.before = true, len(ch.in)-ch.begin
 			ch.stir()

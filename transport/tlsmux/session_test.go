@@ -140,11 +140,17 @@ type pair struct {
 func start(t testing.TB, mux bool, cfg CollectorConfig) *pair {
 	t.Helper()
 	collector, exporter := credentialsOf(t)
-	c := tcp.Config{Credentials: collector, Scheme: "mta+tls+tcp"}
+	c := tcp.Config{Credentials: collector}
 	if mux {
 		cfg.Names = func() []string { return []string{"collector"} }
 		c.NextProtos, c.Upgrade = []string{Protocol}, map[string]tcp.Upgrade{Protocol: Upgrade(cfg)}
 	}
+	return startWith(t, c, exporter)
+}
+
+func startWith(t testing.TB, c tcp.Config, exporter *credentials.Credentials) *pair {
+	t.Helper()
+	c.Scheme = "mta+tls+tcp"
 	l, err := tcp.Listen(netip.MustParseAddrPort("127.0.0.1:0"), c)
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,7 @@ type bench struct {
 	scratch             string // a folder in memory
 	rounds, records     int
 	rate                float64
+	only                []string // schemes
 
 	senderCPU, receiverCPU int
 	traffic                *traffic
@@ -56,12 +57,16 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&b.rounds, "rounds", 3, "rounds of each group but loss")
 	flags.IntVar(&b.records, "records", 2_000_000, "records of a run")
 	flags.Float64Var(&b.rate, "rate", 500_000, "records a second")
+	only := flags.String("schemes", "", "the transports to compare; empty: all")
 	strict := flags.Bool("strict", false, "fail if a target is missed")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *verbose {
 		b.stderr = stderr
+	}
+	if *only != "" {
+		b.only = strings.Split(*only, ",")
 	}
 	b.collector, b.exporter = filepath.Join(*bin, "collector"), filepath.Join(*bin, "exporter")
 	b.receiverCPU = runtime.NumCPU() - 1

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,6 +41,9 @@ func (b *bench) transports() error {
 	for _, pace := range paces {
 		all := make([]carriage, 0, len(schemes))
 		for _, s := range schemes {
+			if len(b.only) > 0 && !slices.Contains(b.only, s) {
+				continue
+			}
 			if !raw(s) || os.Geteuid() == 0 {
 				all = append(all, carriage{scheme: s})
 			}
@@ -50,8 +54,14 @@ func (b *bench) transports() error {
 			}
 		}
 		fmt.Fprintf(b.stdout, "| %s | records/s | x udp | x dtls+udp | exporter, CPU-s/M | x udp | x dtls+udp | collector, CPU-s/M | x udp | x dtls+udp | records |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n", pace.name)
+		of := func(scheme string) *carriage {
+			if i := slices.IndexFunc(all, func(c carriage) bool { return c.scheme == scheme }); i >= 0 {
+				return &all[i]
+			}
+			return new(carriage)
+		}
 		for i := range all {
-			fmt.Fprintln(b.stdout, all[i].row(&all[0], &all[1]))
+			fmt.Fprintln(b.stdout, all[i].row(of("udp"), of("dtls+udp")))
 		}
 		fmt.Fprintln(b.stdout)
 	}
