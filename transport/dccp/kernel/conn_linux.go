@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -90,7 +92,17 @@ type Conn struct {
 	rc            syscall.RawConn
 	local, remote netip.AddrPort
 	service       wire.ServiceCode
+	limit         int // Config.MTU
+	mps           atomic.Int64
+	mpsUntil      atomic.Int64 // when mps has to be asked for again, in ns since start
 }
+
+// mpsMemory is how long the kernel's word on the MPS is believed: it is asked
+// for with each message.
+const mpsMemory = 100 * time.Millisecond
+
+// start is what times are counted from.
+var start = time.Now()
 
 // Dial connects to a peer. An invalid local address leaves the choice to the
 // system.
@@ -116,7 +128,7 @@ func dial(ctx context.Context, local, peer netip.AddrPort, cfg Config) (*Conn, e
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return nil, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
 	}
-	c, err := newConn(fd)
+	c, err := newConn(fd, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -128,8 +140,8 @@ func dial(ctx context.Context, local, peer netip.AddrPort, cfg Config) (*Conn, e
 }
 
 // newConn takes fd over.
-func newConn(fd int) (*Conn, error) {
-	c := &Conn{f: os.NewFile(uintptr(fd), "dccp")}
+func newConn(fd int, cfg Config) (*Conn, error) {
+	c := &Conn{f: os.NewFile(uintptr(fd), "dccp"), limit: cfg.MTU}
 	var err error
 	if c.rc, err = c.f.SyscallConn(); err != nil {
 		return nil, errors.Join(err, c.f.Close())
@@ -181,14 +193,38 @@ func (c *Conn) option(opt int) (v int, err error) {
 }
 
 // Read returns one message, cut off where b ends, and io.EOF when the peer has
-// closed.
-func (c *Conn) Read(b []byte) (int, error) { return c.f.Read(b) }
+// closed. Empty messages are passed over.
+func (c *Conn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.f.Read(b)
+		// The kernel reports an empty message and the end alike.
+		if !errors.Is(err, io.EOF) || c.over() {
+			return n, err
+		}
+	}
+}
+
+// over tells whether the peer has closed.
+func (c *Conn) over() bool {
+	gone := true
+	_ = c.rc.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if _, err := unix.Poll(p, 0); err == nil {
+			gone = p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+		}
+	})
+	return gone
+}
 
 // Write sends one message. It waits while the queue is full; what exceeds MPS
 // is refused with ErrTooLarge.
 func (c *Conn) Write(b []byte) (int, error) {
+	if c.limit > 0 && len(b) > c.MPS() {
+		return 0, ErrTooLarge
+	}
 	n, err := c.f.Write(b)
 	if errors.Is(err, unix.EMSGSIZE) {
+		c.mpsUntil.Store(0)
 		err = ErrTooLarge
 	}
 	return n, err
@@ -197,17 +233,45 @@ func (c *Conn) Write(b []byte) (int, error) {
 // MPS is the largest message in octets that goes now; 0 when the connection
 // has ended.
 func (c *Conn) MPS() int {
+	now := time.Since(start)
+	if now < time.Duration(c.mpsUntil.Load()) {
+		return int(c.mps.Load())
+	}
 	v, err := c.option(optCurrentMPS)
 	if err != nil {
 		return 0
 	}
+	if c.limit > 0 {
+		v = max(v-max(c.pathMTU()-c.limit, 0), 0)
+	}
+	c.mps.Store(int64(v))
+	c.mpsUntil.Store(int64(now + mpsMemory))
 	return v
+}
+
+// pathMTU is what the kernel knows of the path; 0: nothing.
+func (c *Conn) pathMTU() (v int) {
+	_ = c.rc.Control(func(fd uintptr) {
+		if c.remote.Addr().Is4() {
+			v, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU)
+		} else {
+			v, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU)
+		}
+	})
+	return v
+}
+
+// queued are the octets that the kernel has taken and not yet sent.
+func (c *Conn) queued() (n int) {
+	_ = c.rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return n
 }
 
 // ServiceCode is what the connection was made for.
 func (c *Conn) ServiceCode() wire.ServiceCode { return c.service }
 
-// Close implements net.Conn. The kernel may wait for what is queued.
+// Close implements net.Conn. What is queued is lost, where congestion control
+// does not let it go at once: see Shutdown.
 func (c *Conn) Close() error { return c.f.Close() }
 
 // LocalAddr implements net.Conn.

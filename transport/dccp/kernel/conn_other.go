@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	"ipfixsuite/transport/dccp/wire"
 )
@@ -22,6 +23,14 @@ func (*Conn) MPS() int { return 0 }
 // ServiceCode needs Linux.
 func (*Conn) ServiceCode() wire.ServiceCode { return 0 }
 
+// LocalAddrPort needs Linux.
+func (*Conn) LocalAddrPort() netip.AddrPort { return netip.AddrPort{} }
+
+// RemoteAddrPort needs Linux.
+func (*Conn) RemoteAddrPort() netip.AddrPort { return netip.AddrPort{} }
+
+func (*Conn) queued() int { return 0 }
+
 // Dial needs Linux.
 func Dial(context.Context, netip.AddrPort, netip.AddrPort, Config) (*Conn, error) {
 	return nil, ErrUnsupported
@@ -32,6 +41,12 @@ type Listener struct{ net.Listener }
 
 // AcceptConn needs Linux.
 func (*Listener) AcceptConn() (*Conn, error) { return nil, ErrUnsupported }
+
+// AddrPort needs Linux.
+func (*Listener) AddrPort() netip.AddrPort { return netip.AddrPort{} }
+
+// SetDeadline needs Linux.
+func (*Listener) SetDeadline(time.Time) error { return ErrUnsupported }
 
 // Listen needs Linux.
 func Listen(netip.AddrPort, Config) (*Listener, error) { return nil, ErrUnsupported }

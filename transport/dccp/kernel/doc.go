@@ -4,5 +4,10 @@
 // filter. Conn and Listener are those of package dccp in small: messages, MPS
 // and service codes, but no word on which messages arrived.
 //
-// No goroutine is started: the runtime's poller waits for the sockets.
+// Dialer and Server make Transport Sessions of plain DCCP of them, Datagrams and
+// Connections what DTLS runs on (RFC 5238).
+//
+// Conn and Listener start no goroutine: the runtime's poller waits for the
+// sockets. A session has one, which awaits the peer's end; Server has one for
+// each connection, which reads.
 package kernel

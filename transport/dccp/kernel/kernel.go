@@ -37,6 +37,8 @@ type Config struct {
 	// octets. Zero: 1 MiB. Negative: the system's default. Privileges may be
 	// needed for more than the system's limit.
 	ReceiveBuffer int
+	// MTU bounds the IP packets sent, in octets. Zero: what the path takes.
+	MTU int
 	// QueueMessages bounds the messages that wait for congestion control.
 	// Zero: 64.
 	QueueMessages int

@@ -17,6 +17,7 @@ type Listener struct {
 	f     *os.File
 	rc    syscall.RawConn
 	local netip.AddrPort
+	cfg   Config
 }
 
 // Listen accepts connections for the service codes of cfg at addr; port 0 is
@@ -49,7 +50,7 @@ func listen(at netip.AddrPort, cfg Config) (*Listener, error) {
 	if err != nil {
 		return nil, errors.Join(os.NewSyscallError("getsockname", err), unix.Close(fd))
 	}
-	l := &Listener{f: os.NewFile(uintptr(fd), "dccp"), local: addrPort(sa)}
+	l := &Listener{f: os.NewFile(uintptr(fd), "dccp"), local: addrPort(sa), cfg: cfg}
 	if l.rc, err = l.f.SyscallConn(); err != nil {
 		return nil, errors.Join(err, l.f.Close())
 	}
@@ -70,14 +71,14 @@ func (l *Listener) AcceptConn() (*Conn, error) {
 		}
 	})
 	switch {
-	case errors.Is(wait, os.ErrClosed):
-		return nil, net.ErrClosed
-	case wait != nil:
+	case errors.Is(wait, os.ErrDeadlineExceeded):
 		return nil, wait
+	case wait != nil: // the socket is closed
+		return nil, net.ErrClosed
 	case err != nil:
 		return nil, os.NewSyscallError("accept", err)
 	}
-	c, err := newConn(fd)
+	c, err := newConn(fd, l.cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,192 @@
+//go:build linux
+
+package dccp
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ipfixsuite/test/harness"
+	"ipfixsuite/test/uml"
+	"ipfixsuite/transport/dccp"
+	"ipfixsuite/transport/dccp/carrier"
+	"ipfixsuite/transport/dccp/kernel"
+)
+
+// TestPrograms runs exporter and collector where the kernel has DCCP: on its
+// sockets, as they choose by themselves, and on ours, in every pairing.
+func TestPrograms(t *testing.T) {
+	if !uml.Inside() {
+		uml.Need(t)
+		dir := t.TempDir()
+		t.Setenv("IPFIXSUITE_PROGRAMS", dir)
+		c := exec.Command("go", "build", "-o", dir, "ipfixsuite/cmd/exporter", "ipfixsuite/cmd/collector")
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6"}, Writable: []string{dir}, Limit: 3 * time.Minute}.Self(t)
+		return
+	}
+	n := newNetwork(t)
+	t.Run("a close sends what is queued", func(t *testing.T) { drains(t, n) })
+	pki := programPKI(t)
+	for _, pair := range []struct{ name, exporter, collector string }{
+		{"kernel to kernel", "", ""},
+		{"kernel to ours", "?stack=kernel", "?stack=raw"},
+		{"ours to kernel", "?stack=raw", "?stack=kernel"},
+	} {
+		guard(t, n, n.A, "va", pair.exporter)
+		guard(t, n, n.B, "vb", pair.collector)
+		for _, scheme := range []string{"dccp", "dtls+dccp"} {
+			t.Run(pair.name+"/"+scheme, func(t *testing.T) {
+				rotates(t, n, pki, scheme, "192.0.2.2", pair.exporter, pair.collector)
+			})
+		}
+		unguard(n, n.A, "va", pair.exporter)
+		unguard(n, n.B, "vb", pair.collector)
+	}
+	t.Run("kernel to kernel/dtls+dccp/IPv6", func(t *testing.T) { rotates(t, n, pki, "dtls+dccp", "[2001:db8::2]", "", "") })
+	for _, scheme := range []string{"dccp", "dtls+dccp"} {
+		t.Run("the collector dies/"+scheme, func(t *testing.T) { dies(t, n, pki, scheme) })
+	}
+}
+
+// programPKI are certificates for both ends.
+func programPKI(t *testing.T) harness.PKI {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "pki")
+	collector := harness.Binary(t, "collector")
+	harness.Run(t, collector, "pki", "init", dir)
+	harness.Run(t, collector, "pki", "issue", dir, "collector", "192.0.2.2", "2001:db8::2")
+	harness.Run(t, collector, "pki", "issue", dir, "exporter")
+	return harness.PKI(dir)
+}
+
+// guard keeps the kernel from answering for a stack of ours.
+func guard(t *testing.T, n *harness.Network, ns, iface, option string) {
+	t.Helper()
+	if option == "?stack=raw" {
+		for line := range strings.Lines(carrier.MarkRule(iface, carrier.DefaultMark)) {
+			n.Run(ns, strings.TrimSpace(line))
+		}
+	}
+}
+
+func unguard(n *harness.Network, ns, iface, option string) {
+	if option == "?stack=raw" {
+		n.Run(ns, "tc qdisc del dev "+iface+" clsact")
+	}
+}
+
+// flags are the programs' credentials, or what does without.
+func flags(pki harness.PKI, scheme, name string) []string {
+	if scheme == "dccp" {
+		return []string{"--insecure"}
+	}
+	return pki.Flags(name)
+}
+
+func startCollector(t *testing.T, n *harness.Network, pki harness.PKI, scheme, listen, flows string) *harness.Collector {
+	t.Helper()
+	var c *harness.Collector
+	n.Inside(n.B, func() {
+		c = harness.StartCollector(t, append([]string{"--listen", listen, "--sink", "json:" + flows}, flags(pki, scheme, "collector")...)...)
+	})
+	return c
+}
+
+func startExporter(t *testing.T, n *harness.Network, pki harness.PKI, scheme, to string, args ...string) *harness.Exporter {
+	t.Helper()
+	var e *harness.Exporter
+	n.Inside(n.A, func() {
+		e = harness.StartExporter(t, append(append([]string{"--to", to}, flags(pki, scheme, "exporter")...), args...)...)
+	})
+	return e
+}
+
+// rotates: a session each second, and every record is written once.
+func rotates(t *testing.T, n *harness.Network, pki harness.PKI, scheme, host, from, at string) {
+	const records = 450
+	flows := filepath.Join(t.TempDir(), "flows")
+	c := startCollector(t, n, pki, scheme, scheme+"://"+host+at, flows)
+	e := startExporter(t, n, pki, scheme, scheme+"://"+host+from, "--source", "json:"+harness.Numbered(t, records), "--rotate", "1s", "--max-rate", "300")
+	sum := e.Summary(40 * time.Second)
+	got := c.Summary()
+	tally := harness.Written(t, records, flows)
+	if tally.Missing() > 0 || tally.Again() > 0 {
+		t.Errorf("%d records missing, %d there again", tally.Missing(), tally.Again())
+	}
+	if sum["rotations"] < 1 || got["records_lost"] != 0 || sum["collectors_lost"] != 0 || sum["records_dropped"] != 0 {
+		t.Errorf("exporter %v, collector %v", sum, got)
+	}
+	if scheme == "dtls+dccp" && (sum["heartbeats_answered"] == 0 || sum["sessions_resumed"] == 0) {
+		t.Errorf("no heartbeats, or nothing resumed: %v", sum)
+	}
+	t.Logf("%v rotations, %v resumed, largest gap %v µs", sum["rotations"], sum["sessions_resumed"], sum["max_swap_gap_us"])
+}
+
+// dies: the collector is killed and started again; what it had not written is
+// sent again. The kernel's sockets do not tell what arrived: without heartbeats
+// that is what was sent within --retain.
+func dies(t *testing.T, n *harness.Network, pki harness.PKI, scheme string) {
+	const records = 900
+	dir, to := t.TempDir(), scheme+"://192.0.2.2"
+	flows := []string{filepath.Join(dir, "before"), filepath.Join(dir, "after")}
+	c := startCollector(t, n, pki, scheme, to, flows[0])
+	e := startExporter(t, n, pki, scheme, to, "--source", "json:"+harness.Numbered(t, records), "--max-rate", "300", "--rotate", "1m")
+	harness.Until(t, "records before the death", func() bool { return harness.Written(t, records, flows[0]).Present() > 100 })
+	c.Kill()
+	c = startCollector(t, n, pki, scheme, to, flows[1])
+	sum := e.Summary(time.Minute)
+	c.Summary() // it has written all
+	tally := harness.Written(t, records, flows...)
+	if tally.Missing() > 0 || tally.Again() > int(sum["records_replayed"]) {
+		t.Errorf("%d records missing, %d there again; %v", tally.Missing(), tally.Again(), sum)
+	}
+	if sum["collectors_lost"]+sum["collectors_closed"] == 0 || scheme == "dccp" && sum["records_replayed"] == 0 {
+		t.Errorf("its death was not noticed: %v", sum)
+	}
+}
+
+// drains: what congestion control holds back when a connection is closed is
+// sent first, which Linux by itself does not.
+func drains(t *testing.T, n *harness.Network) {
+	n.Run(n.A, "tc qdisc add dev va root netem delay 20ms")
+	defer n.Run(n.A, "tc qdisc del dev va root")
+	l := kernelListen(t, n, versions["ipv4"].b)
+	var c *kernel.Conn
+	var err error
+	n.Inside(n.A, func() {
+		c, err = kernel.Dial(within(t), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []dccp.ServiceCode{service}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := accept(t, l)
+	const messages = 60
+	for i := range messages {
+		if _, err := c.Write(message(i, c.MPS())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Shutdown(within(t)); err != nil {
+		t.Error(err)
+	}
+	b := make([]byte, 2000)
+	for i := range messages {
+		if n, err := got.Read(b); err != nil || number(b[:n]) != i {
+			t.Fatalf("message %d: %d octets, %v", i, n, err)
+		}
+	}
+	if _, err := got.Read(b); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+}
