@@ -96,14 +96,7 @@ func newMove(t *testing.T) *move {
 	}
 	collector := load("collector.example", "other.example")
 	m := &move{creds: load("exporter.example"), names: map[string][]netip.Addr{}}
-	port := uint16(0)
-	for i, host := range []string{"127.0.0.1", "127.0.0.2"} {
-		e := transport.Endpoint{Scheme: "dtls+udp", Host: host, Port: port}
-		l, err := endpoint.Listen(e, endpoint.Config{Credentials: collector})
-		if err != nil {
-			t.Skip("the port is taken at the second address: ", err)
-		}
-		port = l.Addr().Port()
+	for i, l := range sameListeners(t, collector, "127.0.0.1", "127.0.0.2") {
 		m.addrs = append(m.addrs, l.Addr())
 		h := &house{came: make(chan transport.Peer, 16)}
 		m.houses[i] = h
@@ -118,6 +111,34 @@ func newMove(t *testing.T) *move {
 		})
 	}
 	return m
+}
+
+// sameListeners listen on one port of several addresses: one that is taken at
+// any of them is not used.
+func sameListeners(t *testing.T, creds *credentials.Credentials, hosts ...string) []transport.Listener {
+	t.Helper()
+	var taken error
+	for range 50 {
+		var all []transport.Listener
+		port := uint16(0)
+		for _, host := range hosts {
+			l, err := endpoint.Listen(transport.Endpoint{Scheme: "dtls+udp", Host: host, Port: port}, endpoint.Config{Credentials: creds})
+			if err != nil {
+				taken = err
+				break
+			}
+			port = l.Addr().Port()
+			all = append(all, l)
+		}
+		if len(all) == len(hosts) {
+			return all
+		}
+		for _, l := range all {
+			l.Close()
+		}
+	}
+	t.Fatal(taken)
+	return nil
 }
 
 func (m *move) fleet(t *testing.T, mode string, log *slog.Logger, names ...string) *fleet {
