@@ -210,6 +210,14 @@ type dccpTracked struct {
 	conn *dccp.Datagrams
 }
 
+// Security implements transport.Secured.
+func (s *dccpTracked) Security() (sec transport.Security) {
+	if p, ok := s.Session.(transport.Secured); ok {
+		sec = p.Security()
+	}
+	return sec
+}
+
 // Fates implements transport.Tracker.
 func (s *dccpTracked) Fates(dst []transport.Fate) []transport.Fate { return s.conn.Fates(dst) }
 

@@ -63,7 +63,7 @@ func New(s Secrets) (*Sealer, *Opener, error) {
 	if !s.Client {
 		writeKey, writeIV, readKey, readIV = readKey, readIV, writeKey, writeIV
 	}
-	w := &Sealer{next: s.Sequence}
+	w := &Sealer{suite: s.Suite, next: s.Sequence}
 	if err := w.init(p, writeKey, writeIV, s.RemoteCID); err != nil {
 		return nil, nil, err
 	}

@@ -8,8 +8,12 @@ import (
 // A Sealer protects what this side sends. It is not safe for concurrent use.
 type Sealer struct {
 	direction
-	next uint64
+	suite Suite
+	next  uint64
 }
+
+// Suite is the cipher suite in force.
+func (s *Sealer) Suite() Suite { return s.suite }
 
 // Overhead is what a record adds to its content, the header included.
 func (s *Sealer) Overhead() int { return s.overhead() }
