@@ -105,6 +105,11 @@ type Config struct {
 	// told its Templates; 0: Heartbeat and 2 s. Before it a second session is
 	// tried beside. A session that takes nothing is given up after it, too.
 	DeadAfter time.Duration
+	// StallAfter is how long a collector may take sessions, but confirm
+	// nothing, as one whose sinks stall does, before it is given up like a
+	// dead one and its window sent again; 0: twice DeadAfter where there is
+	// another collector to turn to, else 30 s.
+	StallAfter time.Duration
 	// Window bounds the octets sent that no probe has confirmed, so that a
 	// fast source does not overrun the collector's socket buffer; 0:
 	// 192 KiB, what a default Linux socket buffer holds; negative: no bound.

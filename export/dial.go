@@ -116,7 +116,7 @@ func (e *Exporter) opened(r dialResult) {
 	s.stop = stop
 	l.wg.Go(func() { s.prober(pctx, l) }) // forget stops it
 	if s.canProbe {
-		s.live = heartbeat.NewLiveness(e.cfg.liveness(false), now, rand.Float64)
+		s.live = heartbeat.NewLiveness(e.liveness(false), now, rand.Float64)
 	}
 	l.next = s
 
@@ -217,7 +217,7 @@ func (e *Exporter) lose(s *session, now time.Time, cause error) {
 	}
 	l.cur = nil
 	e.mu.Lock()
-	e.session = nil
+	e.session, e.stalls = nil, false
 	e.mu.Unlock()
 	l.choice.Failed(now, s.path)
 	l.gone = append(l.gone, s)

@@ -38,6 +38,7 @@ type Exporter struct {
 	maxMessage int
 	n          counters
 	session    transport.Session // of the loop's session, for Stats
+	stalls     bool              // its collector confirms nothing
 	metering   func() MeteringReport
 	started    bool
 	closing    bool

@@ -42,6 +42,7 @@ func (e *Exporter) rotate(ctx context.Context, now time.Time) {
 			e.closeOne(now, a)
 		case rotation.Nothing:
 			if !e.further(ctx, now) {
+				e.deferOpinion(now)
 				return
 			}
 		}
@@ -55,7 +56,11 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 	told := false
 	if s := l.next; s != nil && !s.over {
 		if e.silent(s, now) {
-			e.loseOther(s, now, errSilent)
+			err := errSilent
+			if c := l.cur; c != nil && c.live != nil && c.live.Stalling() {
+				err = errStalled
+			}
+			e.loseOther(s, now, err)
 			return true
 		}
 		switch {
@@ -124,7 +129,7 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 	l.choice.Opened(now, s.path)
 	e.judge(s, old, now)
 	e.mu.Lock()
-	e.session = s.t
+	e.session, e.stalls = s.t, false
 	if old != nil {
 		e.n.rotations++
 		e.n.causes.count(a.Cause)

@@ -41,10 +41,11 @@ type session struct {
 	canProbe bool
 	// live judges the session while it carries data, or is to; nil: nothing
 	// can tell.
-	live  *heartbeat.Liveness
-	stop  context.CancelFunc
-	over  bool   // given up or closed: nothing concerns it any more
-	hints uint64 // what SessionStats.UnreachableHints was last
+	live   *heartbeat.Liveness
+	stop   context.CancelFunc
+	stalls bool   // told so
+	over   bool   // given up or closed: nothing concerns it any more
+	hints  uint64 // what SessionStats.UnreachableHints was last
 
 	// jobs are what it has yet to be told, before any more data.
 	jobs []job

@@ -45,6 +45,9 @@ type Summary struct {
 	// confirmed is sent again on the next session, and only that.
 	CollectorsLost   uint64 `json:"collectors_lost"`
 	CollectorsClosed uint64 `json:"collectors_closed"`
+	// CollectorsStalled is how often a collector took sessions, but confirmed
+	// nothing for longer than it takes to call one dead that takes none.
+	CollectorsStalled uint64 `json:"collectors_stalled"`
 	// MaxSwapGapUS is the longest time, in microseconds, that data had to
 	// wait for work on another session: handshake results, priming, proof,
 	// swap, drain.
@@ -65,6 +68,7 @@ type Stats struct {
 	// their session died, they would not have been sent again.
 	RecordsUnkept uint64
 	Session       *transport.SessionStats
+	Stalled       bool        // the session's collector confirms nothing
 	Spool         spool.Stats // of this run; all 0 without a spool
 }
 
@@ -83,6 +87,7 @@ type counters struct {
 	firstDrop, lastDrop                 time.Time
 	messages, octets, templates         uint64
 	opened, resumed, lost, closed       uint64
+	stalled                             uint64
 	probesSent, probesAnswered          uint64 // on sessions that ended
 	sendErrors, split, unconfirmedAtEnd uint64
 }
@@ -140,6 +145,7 @@ func (e *Exporter) Stats() Stats {
 			RotationsByCause:   n.causes,
 			CollectorsLost:     n.lost,
 			CollectorsClosed:   n.closed,
+			CollectorsStalled:  n.stalled,
 			MaxSwapGapUS:       uint64(n.maxGap.Microseconds()),
 			CPUSeconds:         cpuSeconds(),
 		},
@@ -150,6 +156,7 @@ func (e *Exporter) Stats() Stats {
 		QueuedBytes:     e.queue.octets,
 		UnconfirmedSent: n.unconfirmedAtEnd,
 		RecordsUnkept:   n.unkept,
+		Stalled:         e.stalls,
 	}
 	if e.session != nil {
 		s := e.session.Stats()

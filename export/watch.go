@@ -33,11 +33,15 @@ func (e *Exporter) judge(s, old *session, now time.Time) {
 		s.live = old.live.Successor(now)
 		return
 	}
-	s.live = heartbeat.NewLiveness(e.cfg.liveness(!s.canProbe), now, rand.Float64)
+	s.live = heartbeat.NewLiveness(e.liveness(!s.canProbe), now, rand.Float64)
 }
 
-func (c *Config) liveness(mute bool) heartbeat.LivenessConfig {
-	l := heartbeat.LivenessConfig{Interval: c.Heartbeat, DeadAfter: c.DeadAfter, Mute: mute}
+func (e *Exporter) liveness(mute bool) heartbeat.LivenessConfig {
+	c := &e.cfg
+	l := heartbeat.LivenessConfig{Interval: c.Heartbeat, DeadAfter: c.DeadAfter, StallAfter: c.StallAfter, Mute: mute}
+	if l.StallAfter == 0 && len(e.loop.paths) > 1 {
+		l.StallAfter = 2 * c.DeadAfter // another one may write what this one does not
+	}
 	if l.Interval < 0 {
 		l.Interval, l.DeadAfter = never, never+c.DeadAfter
 	}
@@ -83,12 +87,47 @@ func (e *Exporter) watch(now time.Time) {
 		}
 		break
 	}
+	e.tellStall(s)
 	if s.live.State() == heartbeat.Dead {
 		err := errSilent
 		if s.live.Cause() == heartbeat.Stalled {
 			err = errStalled
 		}
 		e.lose(s, now, err)
+	}
+}
+
+// tellStall says when a collector begins to take sessions without confirming
+// anything, as one whose sinks stall does, and when that is over.
+func (e *Exporter) tellStall(s *session) {
+	if s.stalls == s.live.Stalling() || s.live.State() == heartbeat.Dead {
+		return
+	}
+	s.stalls = !s.stalls
+	p := s.t.Peer()
+	e.mu.Lock()
+	e.stalls = s.stalls
+	if s.stalls {
+		e.n.stalled++
+	}
+	e.mu.Unlock()
+	if s.stalls {
+		e.cfg.Log.Warn("collector stalls", "session", p.Session, "collector", p.Identity, "error", errStalled,
+			"hint", "see its log: an output may take nothing, or its disk be full")
+		return
+	}
+	e.cfg.Log.Info("collector goes on", "session", p.Session, "collector", p.Identity)
+}
+
+// deferOpinion takes the judge's wish for a handshake back where none could
+// begin, since another session is under way or it is too soon.
+func (e *Exporter) deferOpinion(now time.Time) {
+	l := &e.loop
+	if l.cur == nil || l.cur.live == nil || !l.cur.live.Dialing() {
+		return
+	}
+	if l.building == nil || l.building.path != l.cur.path {
+		l.cur.live.Defer(now)
 	}
 }
 

@@ -34,6 +34,7 @@ type Liveness struct {
 	hinted   bool      // Mute: since the last handshake
 	backoff  time.Duration
 	opinion  bool          // a handshake succeeded since asked
+	stalling bool          // and yet the request is unanswered for too long
 	confirm  time.Duration // to the handshake after that
 	lastDial time.Time
 }
@@ -68,6 +69,10 @@ func (l *Liveness) RTT() time.Duration { return l.rtt.Mean() }
 
 // Waiting reports whether a request is in flight.
 func (l *Liveness) Waiting() bool { return !l.asked.IsZero() }
+
+// Stalling reports whether the peer would be Dead by now, had no handshake
+// succeeded since it was asked: its process lives, but answers nothing.
+func (l *Liveness) Stalling() bool { return l.stalling }
 
 // Next is when Advance is to be called at the latest; zero: never.
 func (l *Liveness) Next() time.Time { return l.next }
@@ -130,6 +135,7 @@ func (l *Liveness) judge(now time.Time) {
 		l.state = Suspect
 		l.dialAt = later(now, l.lastDial.Add(retryHandshake))
 	}
+	l.stalling = l.opinion && now.Sub(l.quiet) >= l.cfg.window()
 	switch {
 	case now.Sub(l.asked) >= max(l.cfg.StallAfter, l.cfg.window()):
 		if l.opinion {
@@ -168,7 +174,7 @@ func (l *Liveness) Ask(now time.Time) bool {
 
 func (l *Liveness) ask(now time.Time) {
 	l.asked, l.quiet, l.askAt = now, now, time.Time{}
-	l.opinion, l.confirm = false, retryHandshake
+	l.opinion, l.stalling, l.confirm = false, false, retryHandshake
 }
 
 // Answered takes the answer to the request in flight.
@@ -179,7 +185,7 @@ func (l *Liveness) Answered(now time.Time) {
 	l.rtt.Sample(now.Sub(l.asked))
 	at := l.asked.Add(l.interval())
 	l.asked, l.quiet = time.Time{}, time.Time{}
-	l.state, l.opinion = Alive, false
+	l.state, l.opinion, l.stalling = Alive, false, false
 	l.dialAt = time.Time{}
 	l.backoff = retryHandshake
 	// A pause of a round trip, so that slow answers are not asked for without
@@ -194,7 +200,7 @@ func (l *Liveness) Heard(now time.Time) {
 	if l.state == Dead || l.asked.IsZero() {
 		return
 	}
-	l.quiet = now
+	l.quiet, l.stalling = now, false
 	if l.state == Suspect && !l.opinion {
 		l.state, l.dialAt = Alive, time.Time{}
 	}
@@ -257,6 +263,21 @@ func (l *Liveness) SecondOpinion(now time.Time, ok bool) {
 	l.plan()
 }
 
+// Dialing reports whether a Handshake is awaited.
+func (l *Liveness) Dialing() bool { return !l.dialed.IsZero() }
+
+// Defer takes back a Handshake that could not begin: its time does not count.
+func (l *Liveness) Defer(now time.Time) {
+	if l.state == Dead || l.dialed.IsZero() {
+		return
+	}
+	if l.failing.Equal(l.dialed) {
+		l.failing = time.Time{}
+	}
+	l.dialed, l.dialAt = time.Time{}, now.Add(retryHandshake)
+	l.plan()
+}
+
 // Silence makes the peer one without heartbeat: it turned out to answer none.
 func (l *Liveness) Silence(now time.Time) {
 	if l.state == Dead || l.cfg.Mute {
@@ -264,7 +285,7 @@ func (l *Liveness) Silence(now time.Time) {
 	}
 	l.cfg.Mute = true
 	l.asked, l.quiet, l.askAt = time.Time{}, time.Time{}, time.Time{}
-	l.state, l.opinion, l.failing, l.rtt = Alive, false, l.dialed, RTT{}
+	l.state, l.opinion, l.stalling, l.failing, l.rtt = Alive, false, false, l.dialed, RTT{}
 	l.schedule(now)
 	l.plan()
 }
@@ -311,7 +332,7 @@ func (l *Liveness) plan() {
 		at(l.quiet.Add(l.patience()))
 	}
 	at(l.asked.Add(max(l.cfg.StallAfter, l.cfg.window())))
-	if !l.opinion {
+	if !l.stalling {
 		at(l.quiet.Add(l.cfg.window()))
 	}
 }

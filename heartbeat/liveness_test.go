@@ -126,6 +126,56 @@ func TestLiveness_StalledPeerRecovers(t *testing.T) {
 	s.at(4500, Alive, Probe)
 }
 
+// Stalling is what a silent peer is whose process lives, from the time that it
+// would be dead until it answers.
+func TestLiveness_Stalling(t *testing.T) {
+	s := begin(t, LivenessConfig{})
+	is := func(now int, want bool) {
+		t.Helper()
+		s.l.Advance(ms(now))
+		if s.l.Stalling() != want {
+			t.Errorf("at %d ms: stalling %v", now, !want)
+		}
+	}
+	s.at(1000, Alive, Probe)
+	s.at(1400, Suspect, Handshake)
+	s.l.SecondOpinion(ms(1500), true)
+	s.at(2500, Suspect, Handshake)
+	is(2899, false)
+	if next := s.l.Next(); !next.Equal(ms(2900)) {
+		t.Errorf("next %v, want 2.9 s", next.Sub(ms(0)))
+	}
+	is(2900, true)
+	// The handshake cannot begin while another session is built.
+	s.l.Defer(ms(2900))
+	s.at(3899, Suspect)
+	s.at(3900, Suspect, Handshake)
+	s.l.SecondOpinion(ms(4000), true)
+	is(5000, true)
+	s.l.Answered(ms(5100))
+	is(5100, false)
+	s.at(5599, Alive)
+	s.at(5600, Alive, Probe)
+	s.at(6550, Suspect, Handshake) // answers take long: more patience
+	is(6550, false)
+}
+
+// A handshake that never begins is no verdict on a peer that stalls.
+func TestLiveness_DeferredHandshakeIsNoVerdict(t *testing.T) {
+	s := begin(t, LivenessConfig{})
+	s.at(1000, Alive, Probe)
+	s.at(1400, Suspect, Handshake)
+	s.l.SecondOpinion(ms(1500), true)
+	for now := 2500; now <= 30500; now += 1000 {
+		s.at(now, Suspect, Handshake)
+		s.l.Defer(ms(now))
+	}
+	s.at(31000, Dead)
+	if s.l.Cause() != Stalled {
+		t.Errorf("cause %v", s.l.Cause())
+	}
+}
+
 // A stalled peer that then dies is found by the handshake that confirms the stall.
 func TestLiveness_StalledPeerDies(t *testing.T) {
 	for name, report := range map[string]bool{"handshake fails": true, "handshake hangs": false} {
@@ -396,6 +446,9 @@ func FuzzLiveness(f *testing.F) {
 					l.Silence(now)
 					asking = false
 				}
+			case 7:
+				l.Defer(now)
+				dialing = false
 			}
 			act()
 			if l.State() != Dead && l.Next().IsZero() {

@@ -38,6 +38,7 @@ func runFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "max-rate", Usage: "send at most `N` records a second", DefaultText: "no limit", EnvVars: config.Env("max-rate")},
 		&cli.DurationFlag{Name: "heartbeat", Value: time.Second, Usage: "probe the collector every `TIME` where it answers; 0: never", EnvVars: config.Env("heartbeat")},
 		&cli.DurationFlag{Name: "dead-after", Value: 3 * time.Second, Usage: "the death of a collector that answers probes is known within `TIME`", DefaultText: "--heartbeat and 2s", EnvVars: config.Env("dead-after")},
+		&cli.DurationFlag{Name: "stall-after", Usage: "give up a collector that takes sessions, but confirms nothing for `TIME`: its outputs stall", DefaultText: "with another one to turn to, twice --dead-after; else 30s", EnvVars: config.Env("stall-after")},
 		&cli.DurationFlag{Name: "rotate", Value: 10 * time.Minute, Usage: "replace a session by a new one, without a gap, at least every `TIME`; 0: only for a reason", DefaultText: "10m; for udp: 0", EnvVars: config.Env("rotate")},
 		&cli.IntFlag{Name: "full-handshake-every", Value: 24, Usage: "each `N`-th session begins with a full handshake, others resume; 1: all, 0: only the first", EnvVars: config.Env("full-handshake-every")},
 		&cli.DurationFlag{Name: "retain", Value: 3 * time.Second, Usage: "where the collector confirms nothing, what was sent in the last `TIME` is sent again on the next session; 0: nothing", EnvVars: config.Env("retain")},
@@ -86,6 +87,9 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 	if err := config.Positive(c, "idle-timeout", "dead-after"); err != nil {
 		return nil, err
 	}
+	if c.Duration("stall-after") < 0 {
+		return nil, config.Usage("", "--stall-after %v: want a time", c.Duration("stall-after"))
+	}
 	if c.Uint("domain") > math.MaxUint32 {
 		return nil, config.Usage("", "--domain %d: want a number of 32 bits", c.Uint("domain"))
 	}
@@ -109,7 +113,7 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 	s.export = export.Config{
 		Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
 		MaxRate: c.Float64("max-rate"), TemplateRefresh: config.OrNever(c.Duration("template-refresh")),
-		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: deadAfter(c), GiveUp: giveUp(c, s.source),
+		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: deadAfter(c), StallAfter: c.Duration("stall-after"), GiveUp: giveUp(c, s.source),
 		FullHandshakeEvery: c.Int("full-handshake-every"), Retain: config.OrNever(c.Duration("retain")),
 		ProcessID: uint32(os.Getpid()),
 	}

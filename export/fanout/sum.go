@@ -33,6 +33,8 @@ func addFields(sum, st reflect.Value) {
 			} else {
 				to.SetInt(to.Int() + from.Int())
 			}
+		case reflect.Bool:
+			to.SetBool(to.Bool() || from.Bool())
 		case reflect.Float64: // of the process, not of an exporter
 			to.SetFloat(max(to.Float(), from.Float()))
 		case reflect.Pointer:

@@ -4,7 +4,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -12,15 +11,16 @@ import (
 	"ipfixsuite/test/harness"
 )
 
-// A collector whose sink takes nothing more says so and answers no heartbeats:
-// the next collector gets what was not written, and in the end every record
-// stands with one of them at least.
-func TestSinkStalls(t *testing.T) {
-	t.Parallel()
-	const rate = 1000
-	pki := harness.NewPKI(t, "collector", "exporter")
-	// The first one's sink is its standard output, a pipe that is read for a
-	// while.
+// A valve is the pipe that a collector writes its records to, and its reader.
+type valve struct {
+	t     *testing.T
+	out   *os.File
+	lines []byte
+}
+
+// startValve starts a collector whose sink is its standard output.
+func startValve(t *testing.T, pki harness.PKI) (v *valve, c *harness.Process, addr string) {
+	t.Helper()
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
@@ -29,35 +29,65 @@ func TestSinkStalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stalling := harness.StartTo(t, pipe, harness.Binary(t, "collector"), append([]string{"serve", "--log-format", "json",
+	c = harness.StartTo(t, pipe, harness.Binary(t, "collector"), append([]string{"serve", "--log-format", "json",
 		"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:-"}, pki.Flags("collector")...)...)
-	addr := harness.ListenAddr(t, stalling)
+	return &valve{t: t, out: out}, c, harness.ListenAddr(t, c)
+}
+
+// read takes what comes, until it is enough.
+func (v *valve) read(until func() bool) {
+	v.t.Helper()
+	buf := make([]byte, 64<<10)
+	for !until() {
+		if err := v.out.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			v.t.Fatal(err)
+		}
+		n, err := v.out.Read(buf)
+		v.lines = append(v.lines, buf[:n]...)
+		if err != nil && !os.IsTimeout(err) && err != io.EOF {
+			v.t.Fatal(err)
+		}
+	}
+}
+
+// readDuring reads while f runs, and then what is left.
+func (v *valve) readDuring(f func()) {
+	v.t.Helper()
+	ended := make(chan struct{})
+	go func() { f(); close(ended) }()
+	v.read(func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	v.read(func() bool { n := len(v.lines); v.read(once()); return len(v.lines) == n })
+}
+
+// A collector whose sink takes nothing more says so and confirms nothing, and
+// so does the exporter: the collector lives, but takes nothing to its end. The
+// next collector gets what was not written, and in the end every record stands
+// with one of them at least.
+func TestSinkStalls(t *testing.T) {
+	t.Parallel()
+	const rate = 1000
+	pki := harness.NewPKI(t, "collector", "exporter")
+	v, stalling, addr := startValve(t, pki)
 	flows := filepath.Join(t.TempDir(), "flows")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + flows}, pki.Flags("collector")...)...)
 	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", "dtls+udp://" + addr, "--to", "dtls+udp://" + c.Addr},
 		pki.Flags("exporter")...)...)
 	feed := &harness.Feeder{Rate: rate}
 	feed.Begin(e)
-	var lines []byte
-	read := func(until func() bool) {
-		buf := make([]byte, 64<<10)
-		for !until() {
-			if err := out.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
-				t.Fatal(err)
-			}
-			n, err := out.Read(buf)
-			lines = append(lines, buf[:n]...)
-			if err != nil && !os.IsTimeout(err) && err != io.EOF {
-				t.Fatal(err)
-			}
-		}
-	}
 	e.Wait(`"msg":"session opened"`)
-	read(func() bool { return feed.Given() > 2*rate })
+	v.read(func() bool { return feed.Given() > 2*rate })
 	stopped, given := time.Now(), feed.Given() // nobody reads any more
-	lost := e.LoggedAfter(stopped, time.Minute, `"msg":"session lost"`).Sub(stopped)
+	seen := e.LoggedAfter(stopped, time.Minute, `"msg":"collector stalls"`).Sub(stopped)
+	lost := e.LoggedAfter(stopped, time.Minute, `"error":"the collector takes sessions, but does not confirm what it is sent","records_again"`).Sub(stopped)
 	told := stalling.LoggedAfter(stopped, time.Minute, `"msg":"sink stalls"`).Sub(stopped)
-	moved := e.LoggedAfter(stopped, time.Minute, `"msg":"session opened"`).Sub(stopped)
+	e.LoggedAfter(stopped.Add(lost), time.Minute, `"msg":"session opened"`)
 	now := feed.Given()
 	harness.Until(t, "the other one carries data", func() bool { return feed.Given() > now+rate })
 	last := feed.End()
@@ -66,37 +96,63 @@ func TestSinkStalls(t *testing.T) {
 	got := c.Summary()
 
 	// The first one goes on where it stopped.
-	var wg sync.WaitGroup
-	wg.Go(stalling.Stop)
-	ended := make(chan struct{})
-	go func() { wg.Wait(); close(ended) }()
-	read(func() bool {
-		select {
-		case <-ended:
-			return true
-		default:
-			return false
-		}
-	})
-	read(func() bool { n := len(lines); read(once()); return len(lines) == n })
+	v.readDuring(stalling.Stop)
 	first := make(harness.Tally, last+1)
-	first.Lines(t, lines)
+	first.Lines(t, v.lines)
 	second := harness.Written(t, last, flows)
 	both := make(harness.Tally, last+1)
 	for i := range both {
 		both[i] = first[i] + second[i]
 	}
-	t.Logf("the collector said so after %v, the exporter after %v, with a session with the next after %v; %d given by then, %d in all: %d with the first, %d with the second, %d with both (%v sent again)",
-		told.Round(time.Millisecond), lost.Round(time.Millisecond), moved.Round(time.Millisecond), given, last, first.Present(), second.Present(),
+	t.Logf("the collector said so after %v, the exporter after %v; it gave up after %v; %d given by then, %d in all: %d with the first, %d with the second, %d with both (%v sent again)",
+		told.Round(time.Millisecond), seen.Round(time.Millisecond), lost.Round(time.Millisecond), given, last, first.Present(), second.Present(),
 		first.Present()+second.Present()-both.Present(), sum["records_replayed"])
 	if both.Missing() != 0 {
 		t.Errorf("%d of %d records are missing", both.Missing(), last)
 	}
-	if first.Present() == 0 || second.Present() == 0 || sum["records_replayed"] == 0 || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+	if first.Present() == 0 || second.Present() == 0 || sum["records_replayed"] == 0 || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 || sum["collectors_stalled"] == 0 {
 		t.Errorf("exporter %v", sum)
 	}
 	if got["records_lost"] != 0 {
 		t.Errorf("collector %v", got)
+	}
+}
+
+// With no other collector to turn to the exporter waits, and goes on with the
+// same session when the sink does: nothing is sent twice, nothing is missing.
+func TestSinkStalls_GoesOn(t *testing.T) {
+	t.Parallel()
+	const rate = 200
+	pki := harness.NewPKI(t, "collector", "exporter")
+	v, stalling, addr := startValve(t, pki)
+	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", "dtls+udp://" + addr}, pki.Flags("exporter")...)...)
+	feed := &harness.Feeder{Rate: rate}
+	feed.Begin(e)
+	e.Wait(`"msg":"session opened"`)
+	v.read(func() bool { return feed.Given() > rate })
+	stopped := time.Now()
+	seen := e.LoggedAfter(stopped, time.Minute, `"msg":"collector stalls"`).Sub(stopped)
+	told := stalling.LoggedAfter(stopped, time.Minute, `"msg":"sink stalls"`).Sub(stopped)
+	again := time.Now()
+	over := make(chan time.Duration, 1)
+	var last int
+	var sum map[string]float64
+	v.readDuring(func() {
+		over <- e.LoggedAfter(again, time.Minute, `"msg":"collector goes on"`).Sub(again)
+		last = feed.End()
+		e.EndInput()
+		sum = e.Summary(time.Minute)
+		stalling.Stop()
+	})
+	got := make(harness.Tally, last+1)
+	got.Lines(t, v.lines)
+	t.Logf("the collector said so after %v, the exporter after %v; %v after the sink went on all was well; %d records",
+		told.Round(time.Millisecond), seen.Round(time.Millisecond), (<-over).Round(time.Millisecond), last)
+	if got.Missing() != 0 || got.Again() != 0 {
+		t.Errorf("%d of %d records are missing, %d are there twice", got.Missing(), last, got.Again())
+	}
+	if sum["collectors_lost"] != 0 || sum["collectors_stalled"] != 1 || sum["records_replayed"] != 0 || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+		t.Errorf("exporter %v", sum)
 	}
 }
 
