@@ -233,7 +233,7 @@ func TestReceiveBufferIsBounded(t *testing.T) {
 			lost += int(f.Last - f.First + 1)
 		}
 	}
-	if lost == 0 {
+	if lost == 0 || c.Stats().SlowReceiverSeen == 0 {
 		t.Errorf("the sender knows nothing of it: %+v", c.Stats())
 	}
 }

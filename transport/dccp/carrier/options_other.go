@@ -5,6 +5,7 @@ package carrier
 import (
 	"context"
 	"net/netip"
+	"syscall"
 
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/udp"
@@ -12,6 +13,12 @@ import (
 
 func prepareUDP(*udp.Conn) error        { return nil }
 func fragmentUDP(*udp.Conn, bool) error { return nil }
+
+// gauge knows nothing of the receive buffer.
+type gauge struct{}
+
+func (*gauge) open(syscall.RawConn) {}
+func (*gauge) pressed() bool        { return false }
 
 // routes knows nothing of the ways to peers.
 type routes struct{ mtuLimit int }
@@ -40,6 +47,9 @@ func (*Raw) Source(netip.Addr) (netip.Addr, error) { return netip.Addr{}, errNoR
 
 // Stats needs Linux.
 func (*Raw) Stats() Stats { return Stats{} }
+
+// Pressed needs Linux.
+func (*Raw) Pressed() bool { return false }
 
 // ListenRaw needs Linux.
 func ListenRaw(netip.Addr, Config) (*Raw, error) { return nil, errNoRaw }

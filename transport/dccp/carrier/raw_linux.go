@@ -30,6 +30,7 @@ type Raw struct {
 	remote netip.Addr // of a connected socket, else invalid
 	marked bool
 	routes routes
+	gauge  gauge
 
 	receiver receiver
 	writing  sync.Mutex
@@ -91,6 +92,7 @@ func openRaw(local, peer netip.Addr, cfg Config) (*Raw, error) {
 	if !peer.IsValid() && KernelHasDCCP() {
 		cfg.log().Warn("the kernel answers packets too", "why", AdviceKernel("IFACE", max(cfg.MarkInForce(), 1)))
 	}
+	r.gauge.open(r.rc)
 	r.receiver.init()
 	r.sender.init()
 	return r, nil
@@ -264,6 +266,10 @@ func (r *Raw) Marked() bool { return r.marked }
 
 // Stats are the counts so far.
 func (r *Raw) Stats() Stats { return Stats{Short: r.short.Load(), Checksum: r.checksum.Load()} }
+
+// Pressed tells that packets stand in the receive buffer faster than they are
+// read. It is for who calls ReadBatch.
+func (r *Raw) Pressed() bool { return r.gauge.pressed() }
 
 // SocketDrops implements transport.DatagramConn.
 func (r *Raw) SocketDrops() uint64 { return r.receiver.drops.Load() }

@@ -15,6 +15,7 @@ type UDP struct {
 	*udp.Conn
 
 	routes  routes
+	gauge   gauge
 	writing sync.Mutex
 	loose   bool // the socket lets packets be fragmented at present
 }
@@ -43,6 +44,9 @@ func newUDP(c *udp.Conn, cfg Config, err error) (*UDP, error) {
 	}
 	u := &UDP{Conn: c}
 	err = prepareUDP(c)
+	if rc, rawErr := c.SyscallConn(); rawErr == nil {
+		u.gauge.open(rc)
+	}
 	if !c.RemoteAddr().IsValid() {
 		local := c.LocalAddr().Addr()
 		six := local.Is6() // the unspecified one serves both
@@ -58,6 +62,10 @@ func newUDP(c *udp.Conn, cfg Config, err error) (*UDP, error) {
 // Source is the address that packets for a peer leave from; invalid if the
 // system does not tell.
 func (u *UDP) Source(peer netip.Addr) (netip.Addr, error) { return u.routes.source(peer) }
+
+// Pressed tells that packets stand in the receive buffer faster than they are
+// read. It is for who calls ReadBatch.
+func (u *UDP) Pressed() bool { return u.gauge.pressed() }
 
 // Stats are the counts so far: the kernel keeps them for itself.
 func (u *UDP) Stats() Stats { return Stats{} }
