@@ -30,9 +30,9 @@ type sinkDialer struct{ s *sinkSession }
 
 func (d sinkDialer) Dial(context.Context) (transport.Session, error) { return d.s, nil }
 
-func sinkExporter(t testing.TB) (*Exporter, *Template, *sinkSession) {
-	s := &sinkSession{testSession: newTestSession(1, udpLike, 1400)}
-	e, err := New(Config{Dialer: sinkDialer{s}, StatsInterval: -1, QueueBytes: 1 << 20})
+func sinkExporter(t testing.TB, props transport.Properties, streams Streams) (*Exporter, *Template, *sinkSession) {
+	s := &sinkSession{testSession: newTestSession(1, props, 1400)}
+	e, err := New(Config{Dialer: sinkDialer{s}, Streams: streams, StatsInterval: -1, QueueBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,27 +56,44 @@ func sinkExporter(t testing.TB) (*Exporter, *Template, *sinkSession) {
 // Neither a record nor a message costs an allocation in the steady state,
 // in the source's goroutine and in the loop's together.
 func TestWrite_AllocatesNothing(t *testing.T) {
-	e, tmpl, _ := sinkExporter(t)
-	ctx := t.Context()
-	rec := flowRecord(1)
-	write := func() {
-		for range 100_000 {
-			if err := e.Write(ctx, tmpl, rec); err != nil {
-				t.Fatal(err)
+	for _, tc := range []struct {
+		name    string
+		props   transport.Properties
+		streams Streams
+	}{{"udp", udpLike, 0}, {"a stream for each domain", sctpLike, StreamPerDomain}, {"a stream for each template", sctpLike, StreamPerTemplate}} {
+		t.Run(tc.name, func(t *testing.T) {
+			e, tmpl, _ := sinkExporter(t, tc.props, tc.streams)
+			list := []*Template{tmpl}
+			for k := range 4 {
+				o, err := e.DefineIn(uint32(k/2), 0, append(flowSpecs[:2:2], farSpecs(1 + k)[1]))
+				if err != nil {
+					t.Fatal(err)
+				}
+				list = append(list, o)
 			}
-		}
-	}
-	for range 5 {
-		write() // fills the stock of messages
-	}
-	if n := testing.AllocsPerRun(5, write); n > 20 {
-		t.Errorf("%v allocations for 100000 records in 1200 messages", n)
+			ctx := t.Context()
+			rec := append(flowRecord(1), 0, 0, 0, 1)
+			write := func() {
+				for i := range 100_000 {
+					to := list[i%len(list)]
+					if err := e.Write(ctx, to, rec[:to.RecordLen]); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for range 5 {
+				write() // fills the stock of messages
+			}
+			if n := testing.AllocsPerRun(5, write); n > 20 {
+				t.Errorf("%v allocations for 100000 records in 1500 messages", n)
+			}
+		})
 	}
 }
 
 // What a record of 16 octets costs from Write to a session that does nothing.
 func BenchmarkWrite(b *testing.B) {
-	e, tmpl, _ := sinkExporter(b)
+	e, tmpl, _ := sinkExporter(b, udpLike, 0)
 	ctx := b.Context()
 	rec := flowRecord(1)
 	b.SetBytes(int64(len(rec)))

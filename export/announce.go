@@ -21,7 +21,7 @@ func (e *Exporter) announce(s *session, d *domain, all bool) {
 		}
 		old := sd.told[t.ID]
 		if old == t && (!all || s.props.Reliable) || old != nil && old != t && d.lanes != nil {
-			continue // of those ids what was is still on its way: announceOne
+			continue // of those ids what was is still on its way: announceUses
 		}
 		j.templates = append(j.templates, t)
 		j.fresh = j.fresh || old != t
@@ -58,17 +58,22 @@ func (s *session) replace(sd *sessionDomain, j *job, t *ipfix.Template) {
 	sd.told[t.ID] = t
 }
 
-// announceOne makes the session be told the Template that the message was
-// packed with, if its id stands for another there.
-func (e *Exporter) announceOne(s *session, m *message) {
+// announceUses makes the session be told the Templates that the message was
+// packed with, where their ids stand for others, or for nothing, on it.
+func (e *Exporter) announceUses(s *session, m *message) {
 	sd := s.domain(m.dom, &e.cfg)
-	if m.of == nil || sd.told[m.of.ID] == m.of.Template {
+	if sd.knows(m) {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	j := job{d: m.dom, templates: []*ipfix.Template{m.of.Template}, fresh: true}
-	s.replace(sd, &j, m.of.Template)
+	j := job{d: m.dom, fresh: true}
+	for _, t := range m.uses {
+		if sd.told[t.ID] != t.Template {
+			j.templates = append(j.templates, t.Template)
+			s.replace(sd, &j, t.Template)
+		}
+	}
 	if !s.props.Reliable {
 		for range announceCopies - 1 {
 			s.jobs = append(s.jobs, job{d: m.dom, templates: j.templates})
@@ -227,6 +232,9 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, stream 
 	*seq += uint32(records)
 	s.messages++
 	s.octets += uint64(len(msg))
+	if s.laned != nil {
+		s.flow(stream, &e.cfg).octets += uint64(len(msg))
+	}
 	e.mu.Lock()
 	e.n.messages++
 	e.n.octets += uint64(len(msg))

@@ -128,9 +128,9 @@ func (e *Exporter) Withdraw(t *Template) {
 	}
 	e.seal(t.lane)
 	d.options.forget(t)
-	m := &message{dom: d, lane: t.lane, withdraw: t, version: d.active.Version()}
+	m := &message{dom: d, lane: t.lane, withdraw: t, version: d.active.Version(), number: e.sealed}
 	if d.lanes != nil {
-		m.of = t
+		m.use(t)
 		_ = d.active.Free(t.ID) // it is there
 		delete(d.defined, t.Template)
 	}
@@ -145,13 +145,13 @@ var errFull = errors.New("queue is full")
 // message can hold. waits: the source can wait. Exporter.mu is held.
 func (e *Exporter) put(t *Template, rec []byte, waits bool) error {
 	l := t.lane
-	if l.open == nil && !e.begin(l, t, waits) {
+	if l.open == nil && !e.begin(l, waits) {
 		return errFull
 	}
 	if !l.builder.AddRecord(t.Template, rec) {
 		if !l.builder.Empty() {
 			e.seal(l)
-			if !e.begin(l, t, waits) {
+			if !e.begin(l, waits) {
 				return errFull
 			}
 		}
@@ -162,6 +162,10 @@ func (e *Exporter) put(t *Template, rec []byte, waits bool) error {
 		}
 	}
 	e.n.handed++
+	if l.last != t {
+		l.last = t
+		l.open.use(t)
+	}
 	if t.Scope > 0 {
 		l.open.options++
 		t.dom.options.keep(optionsRecord{t: t, data: rec, after: e.sealed + 1})
@@ -175,9 +179,12 @@ func (e *Exporter) drop(t *Template, rec []byte) {
 	e.countDropped(t, rec)
 }
 
-// begin opens a message for t's records if the queue has room for it.
-func (e *Exporter) begin(l *lane, t *Template, waits bool) bool {
+// begin opens a message if the queue has room for it.
+func (e *Exporter) begin(l *lane, waits bool) bool {
 	if e.queue.len() > 0 && e.queue.octets+e.maxMessage > e.cfg.QueueBytes && !e.maySpill(waits) {
+		return false
+	}
+	if e.crowded(l) {
 		return false
 	}
 	if len(e.packing) >= maxOpen {
@@ -185,10 +192,7 @@ func (e *Exporter) begin(l *lane, t *Template, waits bool) bool {
 	}
 	m := e.queue.get(e.maxMessage)
 	m.dom, m.lane, m.since = l.dom, l, time.Now()
-	if l.dom.lanes != nil {
-		m.of = t
-	}
-	l.open, l.at = m, len(e.packing)
+	l.open, l.at, l.last = m, len(e.packing), nil
 	e.packing = append(e.packing, l)
 	l.builder.Reset(m.buf[:0], e.maxMessage)
 	if !e.armed {
@@ -222,11 +226,17 @@ func (e *Exporter) seal(l *lane) {
 		e.queue.put(m)
 		return
 	}
-	e.queue.push(m)
-	e.sealed++
+	e.enter(m)
 	if n := e.queue.len(); n == 1 || n == batchMessages {
 		e.wake()
 	}
+}
+
+// enter puts a message at the end of the queue.
+func (e *Exporter) enter(m *message) {
+	e.sealed++
+	m.number = e.sealed
+	e.queue.push(m)
 }
 
 func (e *Exporter) sealAll() {

@@ -30,6 +30,8 @@ type Exporter struct {
 	domains    []*domain
 	byID       map[uint32]int
 	packing    []*lane // with an open message
+	stalled    bool    // streams of the session stand still
+	disordered bool    // what waits for these is not in the order of the queue
 	queue      queue
 	sealed     uint64 // messages that entered the queue
 	released   uint64 // and left it
@@ -222,13 +224,27 @@ func (e *Exporter) pop() *message {
 	m := e.queue.pop()
 	if m.withdraw == nil && !m.replay {
 		e.released++
-		for len(e.flushes) > 0 && e.released >= e.flushes[0].upTo {
+		for len(e.flushes) > 0 && e.released >= e.flushes[0].upTo && e.sentUpTo(e.flushes[0].upTo) {
 			close(e.flushes[0].done)
 			e.flushes = e.flushes[1:]
 		}
 	}
 	signal(e.room)
 	return m
+}
+
+// sentUpTo reports whether no message up to that number waits behind others for
+// its stream. Exporter.mu is held.
+func (e *Exporter) sentUpTo(number uint64) bool {
+	e.disordered = e.disordered && e.queue.len() > 0
+	if e.disordered {
+		for i := range e.queue.len() {
+			if m := e.queue.at(i); m.number <= number && m.withdraw == nil && !m.replay {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // dropFirst gives the first message of the queue up.
@@ -284,6 +300,7 @@ type loop struct {
 	builder ipfix.Builder // Templates and the Exporter's own records
 	buf     []byte
 	batch   [batchMessages]*message
+	passed  []*message // scratch
 	out     [batchMessages]transport.Outgoing
 }
 

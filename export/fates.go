@@ -17,10 +17,10 @@ const (
 )
 
 // track finds out whether the session's transport tells the fate of messages.
-// Where it repeats what is lost and an answered probe proves the rest, nothing
-// is gained by asking.
+// Where it repeats all that is lost and an answered probe proves the rest,
+// nothing is gained by asking.
 func (s *session) track() {
-	if s.props.Reliable && s.canProbe {
+	if s.props.Reliable && s.canProbe && !s.props.Partial {
 		return
 	}
 	s.tracker, _ = s.t.(transport.Tracker)
@@ -69,9 +69,12 @@ func (e *Exporter) sendMissedAgain(s *session, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for s.kept.n > 0 {
-		if k := s.kept.first(); k.m.withdraw != nil || k.fate == arrived {
+		switch k := s.kept.first(); {
+		case k.m.withdraw != nil || k.fate == arrived:
 			e.done(s.kept.pop(), now)
-		} else {
+		case k.fate == lost && s.mayLose(k.m):
+			e.giveUpOn(s.kept.pop(), now)
+		default:
 			e.miss(s, s.kept.pop(), now)
 		}
 	}

@@ -19,7 +19,7 @@ type kept struct {
 
 type keptMessage struct {
 	m   *message
-	end uint64 // the session's octets when it had gone
+	end uint64 // the session's octets when it had gone, its stream's on a Laned one
 	at  time.Time
 	// no is the session's number for it, and fate what became of it there,
 	// where the transport tells.
@@ -69,6 +69,12 @@ func (e *Exporter) keep(s *session, m *message, now time.Time) {
 		e.done(m, now)
 		return
 	}
+	if s.laned != nil {
+		f := s.flow(s.streamOf(m), &e.cfg)
+		f.kept += cap(m.buf)
+		s.kept.push(m, f.octets, now, s.messages)
+		return // pick sees to the bound
+	}
 	s.kept.push(m, s.octets, now, s.messages)
 	for s.kept.octets > e.cfg.RetainBytes {
 		if s.canProbe && s.kept.first().m.pos != (spool.Position{}) {
@@ -100,6 +106,10 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if s.laned != nil {
+		e.settle(s, now)
+		return
+	}
 	for s.kept.n > 0 {
 		k := s.kept.first()
 		if s.canProbe {
@@ -114,10 +124,16 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 			switch k.fate {
 			case arrived:
 			case lost:
-				e.miss(s, s.kept.pop(), now)
+				if s.mayLose(k.m) {
+					e.giveUpOn(s.kept.pop(), now)
+				} else {
+					e.miss(s, s.kept.pop(), now)
+				}
 				continue
 			case open:
-				return
+				if !s.props.Reliable || !s.canProbe {
+					return
+				}
 			}
 		}
 		e.done(s.kept.pop(), now)
@@ -139,6 +155,10 @@ func (e *Exporter) replay(s *session, now time.Time) (records uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for s.kept.n > 0 {
+		if k := s.kept.at(s.kept.n - 1); k.fate == lost && s.mayLose(k.m) {
+			e.giveUpOn(s.kept.popLast(), now)
+			continue
+		}
 		records += e.again(s.kept.popLast())
 	}
 	records += e.again(s.missed...)
@@ -158,10 +178,18 @@ func (e *Exporter) again(messages ...*message) (records uint64) {
 	return records
 }
 
+// giveUpOn lets go of a message that the transport has given up because it was
+// allowed to: the Sequence Numbers show the gap (RFC 7011, Section 10.2.2,
+// MUST). Exporter.mu is held.
+func (e *Exporter) giveUpOn(m *message, now time.Time) {
+	e.n.givenUp += uint64(m.records)
+	e.done(m, now)
+}
+
 // done ends a message's life: it was sent for good, or counted as dropped.
 // Exporter.mu is held.
 func (e *Exporter) done(m *message, now time.Time) {
-	if t := m.withdraw; t != nil && m.of == nil {
+	if t := m.withdraw; t != nil && m.dom.lanes == nil {
 		// The Template had to last as long as data that it describes might
 		// have to be sent again; now its id comes to rest.
 		if err := m.dom.active.Withdraw(t.ID, now); err != nil {

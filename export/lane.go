@@ -64,9 +64,11 @@ const (
 // never changes its lane. Guarded by Exporter.mu.
 type lane struct {
 	dom     *domain
-	open    *message // being packed; nil if none
-	at      int      // of it in Exporter.packing
+	open    *message  // being packed; nil if none
+	last    *Template // of what was packed last
+	at      int       // of it in Exporter.packing
 	builder ipfix.Builder
+	queued  int // storage of its messages in the queue
 	// dropped counts Data Records lost since the last message was sealed;
 	// lost those of messages given up since the last one was sent.
 	dropped, lost uint32
@@ -111,10 +113,10 @@ func (s *session) stream(d *domain, id uint16) uint16 {
 
 // streamOf is the message's.
 func (s *session) streamOf(m *message) uint16 {
-	if m.of == nil {
+	if len(m.uses) == 0 {
 		return s.stream(m.dom, ipfix.MinDataSetID)
 	}
-	return s.stream(m.dom, m.of.ID)
+	return s.stream(m.dom, m.uses[0].ID)
 }
 
 // seq is the Sequence Number of the domain's next message on a stream: the

@@ -59,21 +59,27 @@ func (e *Exporter) beginPrime(s *session) {
 // permits, and never waits. It reports whether everything is out; if not, it
 // goes on with the next round or with the answer of a probe.
 func (e *Exporter) tell(ctx context.Context, s *session, now time.Time) (done bool, err error) {
-	for sent := 0; len(s.jobs) > 0; {
-		j := &s.jobs[0]
+	for sent, i := 0, 0; i < len(s.jobs); {
+		j := &s.jobs[i]
 		if len(j.ended)+len(j.templates)+len(j.records)+len(j.words) == 0 {
 			e.told(s, j, now)
-			s.jobs = s.jobs[1:]
+			s.jobs = slices.Delete(s.jobs, i, i+1)
 			continue
 		}
 		if sent++; sent > tellMessages {
 			e.loop.again = true
 			return false, nil
 		}
-		if !e.mayTell(s) {
+		switch {
+		case s.laned == nil && !e.mayTell(s):
 			if s.probe(now); s.probing {
 				return false, nil
 			}
+		case s.laned != nil && !e.mayTellOn(s, j):
+			// The stream's data waits with it, that of others does not.
+			sent--
+			i++
+			continue
 		}
 		var n int
 		switch {
@@ -96,7 +102,7 @@ func (e *Exporter) tell(ctx context.Context, s *session, now time.Time) (done bo
 			return false, err
 		}
 	}
-	return true, nil
+	return len(s.jobs) == 0 || s == e.loop.cur, nil
 }
 
 // mayTell keeps thousands of Templates from overrunning the collector. Beside
@@ -136,6 +142,7 @@ func (e *Exporter) catchUp(ctx context.Context, s *session, now time.Time) error
 			s.jobs = append(s.jobs, job{d: d, records: records})
 		}
 	}
+	s.round++
 	_, err := e.tell(ctx, s, now)
 	return err
 }

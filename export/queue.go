@@ -1,6 +1,7 @@
 package export
 
 import (
+	"slices"
 	"time"
 
 	"ipfixsuite/export/spool"
@@ -13,8 +14,9 @@ import (
 type message struct {
 	dom  *domain
 	lane *lane
-	// of is the Template of all that is in it, with StreamPerTemplate.
-	of      *Template
+	// uses are the Templates of what is in it, or is withdrawn, as they were
+	// when it was packed; with StreamPerTemplate it is one.
+	uses    []*Template
 	buf     []byte // storage, reused
 	data    []byte // what to send, in buf
 	records int    // Data Records in it
@@ -31,6 +33,8 @@ type message struct {
 	replay bool
 	// pos is where it stands in the spool; the zero value: it does not.
 	pos spool.Position
+	// number is its place among all that entered the queue.
+	number uint64
 }
 
 // queue holds sealed messages in order, and spare ones. It is a ring.
@@ -61,6 +65,7 @@ func (q *queue) push(m *message) {
 	q.ring[(q.head+q.n)%len(q.ring)] = m
 	q.n++
 	q.octets += cap(m.buf)
+	m.lane.queued += cap(m.buf)
 }
 
 func (q *queue) pushFront(m *message) {
@@ -71,6 +76,7 @@ func (q *queue) pushFront(m *message) {
 	q.ring[q.head] = m
 	q.n++
 	q.octets += cap(m.buf)
+	m.lane.queued += cap(m.buf)
 }
 
 func (q *queue) pop() *message {
@@ -79,6 +85,7 @@ func (q *queue) pop() *message {
 	q.head = (q.head + 1) % len(q.ring)
 	q.n--
 	q.octets -= cap(m.buf)
+	m.lane.queued -= cap(m.buf)
 	return m
 }
 
@@ -89,7 +96,7 @@ func (q *queue) get(size int) *message {
 		m = q.spare[n-1]
 		q.spare = q.spare[:n-1]
 	} else {
-		m = new(message)
+		m = &message{uses: make([]*Template, 0, 4)}
 	}
 	if cap(m.buf) < size {
 		m.buf = make([]byte, 0, size)
@@ -100,7 +107,8 @@ func (q *queue) get(size int) *message {
 // put takes a message back for reuse. Few storages of another size linger:
 // get replaces those that are too small.
 func (q *queue) put(m *message) {
-	*m = message{buf: m.buf[:0]}
+	clear(m.uses)
+	*m = message{buf: m.buf[:0], uses: m.uses[:0]}
 	q.spare = append(q.spare, m)
 }
 
@@ -111,10 +119,7 @@ func (m *message) each(f func(t *Template, rec []byte)) {
 		if err != nil {
 			return
 		}
-		t := m.of
-		if t == nil || t.ID != set.ID {
-			t = m.dom.defined[m.dom.active.Lookup(set.ID)]
-		}
+		t := m.template(set.ID)
 		if t == nil {
 			continue
 		}
@@ -126,26 +131,42 @@ func (m *message) each(f func(t *Template, rec []byte)) {
 	}
 }
 
+// use notes a Template that the message needs.
+func (m *message) use(t *Template) {
+	if !slices.Contains(m.uses, t) {
+		m.uses = append(m.uses, t)
+	}
+}
+
+// template returns the one that a Data Set of the message was packed with.
+func (m *message) template(id uint16) *Template {
+	for _, t := range m.uses {
+		if t.ID == id {
+			return t
+		}
+	}
+	return nil
+}
+
 // Lookup and All make a message what the spool asks for Templates: its own
-// stays the one that it was packed with, whatever its id means now.
+// stay those that it was packed with, whatever their ids mean now.
 func (m *message) Lookup(id uint16) *ipfix.Template {
-	if m.of != nil && m.of.ID == id {
-		return m.of.Template
+	if t := m.template(id); t != nil {
+		return t.Template
 	}
 	return m.dom.active.Lookup(id)
 }
 
 // All implements spool.Templates.
 func (m *message) All() []*ipfix.Template {
-	all := m.dom.active.All()
-	if m.of == nil || m.dom.active.Lookup(m.of.ID) == m.of.Template {
-		return all
+	var list []*ipfix.Template
+	for _, t := range m.uses {
+		list = append(list, t.Template)
 	}
-	list := make([]*ipfix.Template, 0, len(all)+1)
-	for _, t := range all {
-		if t.ID != m.of.ID {
+	for _, t := range m.dom.active.All() {
+		if m.template(t.ID) == nil {
 			list = append(list, t)
 		}
 	}
-	return append(list, m.of.Template)
+	return list
 }

@@ -71,6 +71,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 			l.machine.Proved(now, s.id)
 			told = true
 		case !s.primed:
+			s.round++
 			done, err := e.tell(ctx, s, now)
 			if err != nil {
 				e.loseOther(s, now, fmt.Errorf("priming: %w", err))
@@ -86,6 +87,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 	if s == nil || s.over || !s.draining {
 		return told
 	}
+	s.round++
 	if _, err := e.tell(ctx, s, now); err != nil {
 		s.jobs = nil // its end is seen by the loop
 	}

@@ -156,6 +156,9 @@ func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 	case <-done(l.cur):
 	case <-done(l.next):
 	case <-done(l.old):
+	case <-freed(l.cur):
+	case <-freed(l.next):
+	case <-freed(l.old):
 	case <-e.ready:
 	case <-at:
 	}

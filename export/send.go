@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"ipfixsuite/export/spool"
@@ -19,6 +20,7 @@ func (e *Exporter) pump(ctx context.Context, now time.Time) (next time.Time, mor
 	if s == nil || now.Before(s.retryAt) {
 		return time.Time{}, false
 	}
+	s.round++
 	if len(s.jobs) > 0 {
 		if done, err := e.tell(ctx, s, now); err != nil {
 			e.sendFailed(s, now, err, false)
@@ -33,11 +35,8 @@ func (e *Exporter) pump(ctx context.Context, now time.Time) (next time.Time, mor
 	limit := e.limit(s)
 	e.mu.Lock()
 	e.maxMessage = limit
-	n := min(e.queue.len(), batchMessages)
+	n := e.pick(s)
 	hurry := e.closing || len(e.flushes) > 0
-	for i := range n {
-		l.batch[i] = e.queue.at(i)
-	}
 	e.mu.Unlock()
 	if n == 0 {
 		l.lingerTo = time.Time{}
@@ -109,7 +108,7 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 			}
 		}
 	}
-	if full || s.halfSpent(e.cfg.Window) {
+	if full || s.laned == nil && s.halfSpent(e.cfg.Window) {
 		s.probe(now)
 	}
 	if err != nil {
@@ -129,6 +128,9 @@ func (e *Exporter) sent(s *session, batch []*message, now time.Time) {
 	for _, m := range batch {
 		s.messages++
 		s.octets += uint64(len(m.data))
+		if s.laned != nil {
+			s.flow(s.streamOf(m), &e.cfg).octets += uint64(len(m.data))
+		}
 		octets += uint64(len(m.data))
 		records += uint64(m.records)
 		e.n.messages++
@@ -167,13 +169,27 @@ func (s *session) unstamp(m *message, stream uint16) {
 // message.
 func (s *session) lacks(m *message, cfg *Config) bool {
 	sd := s.domain(m.dom, cfg)
-	return sd.version < m.version || m.of != nil && sd.told[m.of.ID] != m.of.Template
+	// What comes again may come behind the withdrawal of its Templates, and
+	// with StreamPerTemplate an id may have another meaning by now.
+	return sd.version < m.version || (m.replay || m.dom.lanes != nil) && !sd.knows(m)
+}
+
+// knows reports whether the message can be read with what the session was told.
+func (sd *sessionDomain) knows(m *message) bool {
+	for _, t := range m.uses {
+		if sd.told[t.ID] != t.Template {
+			return false
+		}
+	}
+	return true
 }
 
 // mayLose reports whether the transport may give the message up: where that was
 // asked for, and for flow records alone (RFC 7011, Section 10.2.6; options
 // records are few, and others depend on them: RFC 6526, Section 4.2, SHOULD).
-func (s *session) mayLose(m *message) bool { return s.props.Partial && m.options == 0 }
+func (s *session) mayLose(m *message) bool {
+	return s.props.Partial && m.options == 0 && m.withdraw == nil
+}
 
 // attend does what must come before the first message of the queue can go.
 // It reports whether it succeeded.
@@ -190,7 +206,7 @@ func (e *Exporter) attend(ctx context.Context, s *session, now time.Time, m *mes
 		e.split(m, limit)
 	default:
 		e.announce(s, m.dom, false)
-		e.announceOne(s, m)
+		e.announceUses(s, m)
 	}
 	if err != nil {
 		e.sendFailed(s, now, err, false)
@@ -241,7 +257,7 @@ func (e *Exporter) split(m *message, limit int) {
 	cut := func() {
 		if !b.Empty() {
 			pieces = append(pieces, &message{
-				dom: m.dom, lane: m.lane, of: m.of, records: b.Records(), options: options, gap: gap,
+				dom: m.dom, lane: m.lane, uses: slices.Clone(m.uses), number: m.number, records: b.Records(), options: options, gap: gap,
 				version: m.version, replay: m.replay, data: b.Finish(ipfix.Header{Domain: m.dom.id}),
 			})
 			p := pieces[len(pieces)-1]

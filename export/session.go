@@ -22,6 +22,10 @@ type session struct {
 	spread  Streams         // how its streams are used
 	// perStream: the rules of RFC 6526 are kept.
 	perStream bool
+	// laned and flows are of streams that fill one by one; nil: they do not.
+	laned transport.Laned
+	flows []flow // by stream
+	round uint64 // of the loop
 
 	messages uint64 // handed to t
 	octets   uint64
@@ -108,6 +112,7 @@ func newSession(t transport.Session, streams Streams) *session {
 		perStream: streams == StreamPerTemplate && p.Reliable && p.Ordered && !p.Stream,
 	}
 	s.track()
+	s.fill()
 	return s
 }
 
@@ -174,7 +179,7 @@ func (e *Exporter) lastWord(s *session) {
 // answered. What is unconfirmed on the session beside it counts as well: it
 // waits in the same socket.
 func (e *Exporter) roomOn(s *session) int {
-	if e.cfg.Window < 0 || !s.canProbe {
+	if e.cfg.Window < 0 || !s.canProbe || s.laned != nil {
 		return int(^uint(0) >> 1)
 	}
 	room := e.cfg.Window

@@ -277,7 +277,7 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, stops, repla
 	const n = 600
 	cfg := Config{
 		Dialer: w, Rotate: time.Duration(1+rng.IntN(4)) * time.Second, FullHandshakeEvery: 3, MaxDelay: 20 * time.Millisecond,
-		Window: 16 << 10, StatsInterval: 5 * time.Second,
+		Window: 16 << 10, StatsInterval: 5 * time.Second, Streams: Streams(seed % 4),
 	}
 	e := start(t, cfg)
 	source := rand.New(rand.NewPCG(seed, 4)) // the other one is the world's now

@@ -3,6 +3,7 @@ package export
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"ipfixsuite/export/spool"
@@ -178,8 +179,7 @@ func (e *Exporter) load(entry *spool.Entry, now time.Time) error {
 		return err
 	}
 	options := 0
-	var of *Template
-	apart := false
+	var uses []*Template
 	var sets ipfix.SetReader
 	sets.Reset(entry.Data)
 	for {
@@ -192,8 +192,9 @@ func (e *Exporter) load(entry *spool.Entry, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		apart = apart || of != nil && of != t
-		of = t
+		if !slices.Contains(uses, t) {
+			uses = append(uses, t)
+		}
 		if t.ID != set.ID {
 			if namesTemplates(was) {
 				return fmt.Errorf("template %d: its records name templates by ids of an earlier run", set.ID)
@@ -216,18 +217,15 @@ func (e *Exporter) load(entry *spool.Entry, now time.Time) error {
 	m.data = m.buf
 	m.dom, m.lane, m.records, m.options, m.pos = d, &d.main, entry.Records, options, entry.Pos
 	m.version, m.since = d.active.Version(), now
-	if d.lanes != nil {
-		if apart {
-			e.loadApart(m)
-			return nil
-		}
-		m.of = of
-		if of != nil {
-			m.lane = of.lane
-		}
+	m.uses = append(m.uses[:0], uses...)
+	if d.lanes != nil && len(uses) > 1 {
+		e.loadApart(m)
+		return nil
 	}
-	e.queue.push(m)
-	e.sealed++
+	if len(uses) > 0 {
+		m.lane = uses[0].lane
+	}
+	e.enter(m)
 	return nil
 }
 
@@ -259,15 +257,14 @@ func (e *Exporter) loadApart(m *message) {
 	})
 	for i, p := range parts {
 		o := &message{
-			dom: m.dom, lane: p.of.lane, of: p.of, records: p.builder.Records(), options: p.options,
+			dom: m.dom, lane: p.of.lane, uses: []*Template{p.of}, records: p.builder.Records(), options: p.options,
 			version: m.version, since: m.since, data: p.builder.Finish(ipfix.Header{Domain: m.dom.id}),
 		}
 		o.buf = o.data
 		if i == len(parts)-1 {
 			o.pos = m.pos
 		}
-		e.queue.push(o)
-		e.sealed++
+		e.enter(o)
 	}
 	e.queue.put(m)
 }

@@ -21,6 +21,9 @@ type Summary struct {
 	RecordsDropped uint64 `json:"records_dropped"`
 	// RecordsReplayed were sent once more, on another session.
 	RecordsReplayed uint64 `json:"records_replayed"`
+	// RecordsGivenUp of those sent were given up by the transport, which was
+	// allowed to (SCTP's partial reliability).
+	RecordsGivenUp uint64 `json:"records_given_up,omitempty"`
 	// RecordsUnconfirmed were sent, but neither confirmed nor sent again
 	// before the Exporter ended.
 	RecordsUnconfirmed uint64 `json:"records_unconfirmed"`
@@ -76,6 +79,7 @@ type Stats struct {
 type counters struct {
 	handed, sent, dropped               uint64
 	control, replayed                   uint64
+	givenUp                             uint64 // by a transport that was allowed to
 	unconfirmed                         uint64 // sent, lost with a session, not sent again
 	unkept                              uint64 // sent, not confirmed, let go for want of room
 	rotations                           uint64
@@ -132,6 +136,7 @@ func (e *Exporter) Stats() Stats {
 			RecordsSent:        n.sent,
 			RecordsDropped:     n.dropped,
 			RecordsReplayed:    n.replayed,
+			RecordsGivenUp:     n.givenUp,
 			RecordsUnconfirmed: n.unconfirmed,
 			RecordsSpooled:     e.back.spilled,
 			ControlRecordsSent: n.control,

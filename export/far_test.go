@@ -1,0 +1,498 @@
+package export
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"ipfixsuite/ie"
+	"ipfixsuite/ipfix"
+	"ipfixsuite/transport"
+)
+
+// farWorld is a collector with sessions of many streams: each keeps its order,
+// and overtakes the others as chance has it. It crashes, and what it had not
+// written by then is gone.
+type farWorld struct {
+	mu       sync.Mutex
+	rng      *rand.Rand
+	props    transport.Properties
+	perRules bool    // the sessions have to keep RFC 6526
+	nests    bool    // but for Templates of records within records
+	crashes  float64 // the chance of one in each step
+	partial  float64 // the chance that a message that may be lost is
+	crashed  int
+	down     time.Time // no handshake until then
+	sessions []*farSession
+	written  map[farRecord]int
+	at       map[farRecord]time.Time // when it was written first
+	givenUp  map[farRecord]bool
+	problems []string
+	lost     uint64               // gaps in the Sequence Numbers
+	stalls   map[uint16]time.Time // streams that stand still until then
+	wg       sync.WaitGroup
+}
+
+// farRecord names a record of the tests.
+type farRecord struct{ domain, n uint32 }
+
+// farStep is the time between two looks at what is on its way.
+const farStep = 5 * time.Millisecond
+
+type farMessage struct {
+	data    []byte
+	no      uint64
+	arrives time.Time
+	lost    bool
+}
+
+type farStream struct {
+	way       []farMessage
+	last      time.Time
+	octets    int // on the way
+	read      uint64
+	confirmed uint64
+}
+
+// farSession is a session's exporter end, and what the collector makes of it.
+type farSession struct {
+	w       *farWorld
+	id      uint64
+	streams []farStream
+	tables  map[[2]uint32]*farTable // by domain; by domain and stream where each is a session
+	seqs    map[[2]uint32]uint32    // by domain and stream
+	pending []farRecord
+	taken   uint64
+	fates   []transport.Fate
+	freed   chan struct{}
+	done    chan struct{}
+	over    bool
+	err     error
+	first   map[[2]uint32]bool  // streams that had a Data Record
+	nested  map[uint16][]uint16 // Templates by the streams they were told on, until the first data there
+}
+
+type farTable struct {
+	templates map[uint16]*ipfix.Template
+	stream    map[uint16]uint16 // where a Template was defined
+	reliable  map[uint16]byte   // what was said of it
+}
+
+func (w *farWorld) fault(format string, args ...any) {
+	if len(w.problems) < 10 {
+		w.problems = append(w.problems, fmt.Sprintf(format, args...))
+	}
+}
+
+func newFarWorld(seed uint64, props transport.Properties) *farWorld {
+	return &farWorld{
+		rng: rand.New(rand.NewPCG(seed, 6526)), props: props,
+		written: make(map[farRecord]int), at: make(map[farRecord]time.Time), givenUp: make(map[farRecord]bool), stalls: make(map[uint16]time.Time),
+	}
+}
+
+// farLaned is a session that tells of its streams.
+type farLaned struct{ *farSession }
+
+// farTracker is one that tells of its messages.
+type farTracker struct{ *farSession }
+
+func (w *farWorld) Dial(ctx context.Context) (transport.Session, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Now().Before(w.down) {
+		return nil, errRefused
+	}
+	s := &farSession{
+		w: w, id: uint64(len(w.sessions) + 1), streams: make([]farStream, w.props.Streams), tables: make(map[[2]uint32]*farTable),
+		seqs: make(map[[2]uint32]uint32), freed: make(chan struct{}, 1), done: make(chan struct{}), first: make(map[[2]uint32]bool), nested: make(map[uint16][]uint16),
+	}
+	w.sessions = append(w.sessions, s)
+	w.wg.Go(s.live) // ends a step after the session
+	switch {
+	case w.props.Channels:
+		return farLaned{s}, nil
+	case w.props.Confirms == transport.ConfirmTransport:
+		return farTracker{s}, nil
+	}
+	return s, nil
+}
+
+// live moves what is on its way until the session ends.
+func (s *farSession) live() {
+	for {
+		time.Sleep(farStep)
+		s.w.mu.Lock()
+		if s.over {
+			s.w.mu.Unlock()
+			return
+		}
+		s.step()
+		s.w.mu.Unlock()
+	}
+}
+
+func (s *farSession) step() {
+	w := s.w
+	now := time.Now()
+	for _, i := range w.rng.Perm(len(s.streams)) {
+		st := &s.streams[i]
+		for len(st.way) > 0 && !now.Before(st.way[0].arrives) && !now.Before(w.stalls[uint16(i)]) {
+			m := st.way[0]
+			st.way = st.way[1:]
+			st.octets -= len(m.data)
+			st.read += uint64(len(m.data))
+			s.fates = append(s.fates, transport.Fate{First: m.no, Last: m.no, Arrived: !m.lost})
+			if !m.lost {
+				s.receive(m.data, uint16(i))
+			} else {
+				for _, r := range s.contents(m.data, uint16(i)) {
+					w.givenUp[r] = true
+				}
+			}
+			signal(s.freed)
+		}
+	}
+	if w.rng.Float64() < 0.3 {
+		s.write()
+	}
+	if w.rng.Float64() < w.crashes {
+		w.crashed++
+		w.down = now.Add(time.Duration(w.rng.IntN(2000)) * time.Millisecond)
+		for _, o := range w.sessions {
+			o.end(errRefused)
+		}
+	}
+}
+
+// write is the sinks' part.
+func (s *farSession) write() {
+	for _, r := range s.pending {
+		if s.w.written[r]++; s.w.written[r] == 1 {
+			s.w.at[r] = time.Now()
+		}
+	}
+	s.pending = nil
+	for i := range s.streams {
+		s.streams[i].confirmed = s.streams[i].read
+	}
+	signal(s.freed)
+}
+
+func (s *farSession) end(err error) {
+	if !s.over {
+		s.over, s.err = true, err
+		close(s.done)
+	}
+}
+
+// table is what a stream's messages of a domain are read by.
+func (s *farSession) table(domain uint32, stream uint16) *farTable {
+	key := [2]uint32{domain}
+	if s.w.props.Channels {
+		key[1] = uint32(stream)
+	}
+	t := s.tables[key]
+	if t == nil {
+		t = &farTable{make(map[uint16]*ipfix.Template), make(map[uint16]uint16), make(map[uint16]byte)}
+		s.tables[key] = t
+	}
+	return t
+}
+
+// contents are the records of a message that will not be received.
+func (s *farSession) contents(msg []byte, stream uint16) (list []farRecord) {
+	h, _ := ipfix.ParseHeader(msg)
+	t := s.table(h.Domain, stream)
+	for set := range ipfix.Sets(msg) {
+		if p := t.templates[set.ID]; p != nil && p.Scope == 0 {
+			var r ipfix.Records
+			for r.Reset(p, set.Body); r.Next(); {
+				list = append(list, farRecord{h.Domain, uint32(r.Value(0).Num)})
+			}
+		}
+	}
+	return list
+}
+
+func (s *farSession) receive(msg []byte, stream uint16) {
+	w := s.w
+	h, err := ipfix.ParseHeader(msg)
+	if err != nil {
+		w.fault("session %d: %v", s.id, err)
+		return
+	}
+	key := [2]uint32{h.Domain, uint32(stream)}
+	gap := h.Sequence - s.seqs[key]
+	if int32(gap) < 0 {
+		w.fault("session %d, domain %d, stream %d: sequence number %d, expected %d", s.id, h.Domain, stream, h.Sequence, s.seqs[key])
+	}
+	w.lost += uint64(gap)
+	s.seqs[key] = h.Sequence
+	t := s.table(h.Domain, stream)
+	for set, err := range ipfix.Sets(msg) {
+		switch {
+		case err != nil:
+			w.fault("session %d: %v", s.id, err)
+		case set.ID < ipfix.MinDataSetID:
+			s.templates(t, h.Domain, stream, set)
+		default:
+			s.data(t, h.Domain, stream, set)
+		}
+	}
+}
+
+func (s *farSession) templates(t *farTable, domain uint32, stream uint16, set ipfix.Set) {
+	w := s.w
+	for rec, err := range ipfix.ParseTemplates(set.ID, set.Body) {
+		if err != nil {
+			w.fault("session %d: %v", s.id, err)
+			return
+		}
+		where := fmt.Sprintf("session %d, domain %d, stream %d, template %d", s.id, domain, stream, rec.ID)
+		old := t.templates[rec.ID]
+		if old != nil && t.stream[rec.ID] != stream && !w.nests {
+			w.fault("%s: defined on stream %d", where, t.stream[rec.ID])
+		}
+		if rec.Withdrawal() {
+			if old == nil {
+				w.fault("%s: withdrawn, but unknown", where)
+			}
+			delete(t.templates, rec.ID)
+			delete(t.reliable, rec.ID)
+			continue
+		}
+		p, err := ipfix.NewTemplate(rec.ID, rec.Scope, rec.Fields, ie.IANA())
+		if err != nil {
+			w.fault("%s: %v", where, err)
+			continue
+		}
+		switch {
+		case w.nests && old != nil && old.Equal(p):
+		case old != nil && old.Equal(p):
+			w.fault("%s: told twice", where)
+		case old != nil:
+			w.fault("%s: redefined", where)
+		}
+		t.templates[rec.ID] = p
+		if old == nil || !old.Equal(p) {
+			t.stream[rec.ID] = stream
+		}
+		s.nested[stream] = append(s.nested[stream], rec.ID)
+	}
+}
+
+func (s *farSession) data(t *farTable, domain uint32, stream uint16, set ipfix.Set) {
+	w := s.w
+	p := t.templates[set.ID]
+	where := fmt.Sprintf("session %d, domain %d, stream %d, data of template %d", s.id, domain, stream, set.ID)
+	if p == nil {
+		w.fault("%s: overtook it", where)
+		return
+	}
+	if t.stream[set.ID] != stream && (!w.nests || !slices.Contains(s.nested[stream], set.ID)) {
+		w.fault("%s: defined on stream %d", where, t.stream[set.ID])
+	}
+	reliability := p.Scope == 1 && len(p.Fields) == 2 && p.Fields[1].Num == dataRecordsReliability
+	if w.perRules {
+		if key := [2]uint32{domain, uint32(stream)}; !s.first[key] {
+			s.first[key] = true
+			if !reliability {
+				w.fault("%s: the stream's first Data Record says nothing of reliability", where)
+			}
+		}
+		if !reliability && t.reliable[set.ID] == 0 {
+			w.fault("%s: before its reliability was told", where)
+		}
+	}
+	if nests(p) {
+		for id, o := range t.templates {
+			if o.Scope == 0 && !slices.Contains(s.nested[stream], id) {
+				w.fault("%s: template %d is not told on its stream", where, id)
+			}
+		}
+	}
+	var r ipfix.Records
+	for r.Reset(p, set.Body); r.Next(); {
+		s.seqs[[2]uint32{domain, uint32(stream)}]++
+		switch {
+		case reliability:
+			id := uint16(r.Value(0).Num)
+			if !w.perRules {
+				w.fault("%s: reliability where RFC 6526 does not hold", where)
+			}
+			if t.reliable[id] != 0 {
+				w.fault("%s: the reliability of %d twice", where, id)
+			}
+			if t.templates[id] == nil || t.stream[id] != stream && (!w.nests || !slices.Contains(s.nested[stream], id)) {
+				w.fault("%s: reliability of %d, which is on another stream", where, id)
+			}
+			t.reliable[id] = r.View(1)[0]
+		case p.Scope > 0:
+		default:
+			// The last field's number is in its value, so that a reused id
+			// tells what a record was packed with.
+			last := len(p.Fields) - 1
+			if got := r.Value(last); p.Fields[last].Length == 4 && uint16(binary.BigEndian.Uint32(r.View(last))) != p.Fields[last].Num {
+				w.fault("%s: read as another template: %v", where, got)
+			}
+			s.pending = append(s.pending, farRecord{domain, uint32(r.Value(0).Num)})
+		}
+	}
+	if r.Err() != nil {
+		w.fault("%s: %v", where, r.Err())
+	}
+}
+
+// farBuffer is what a stream takes without it moving.
+const farBuffer = 64 << 10
+
+func (s *farSession) Send(_ context.Context, batch []transport.Outgoing) (int, error) {
+	w := s.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, o := range batch {
+		if s.over {
+			return i, transport.ErrClosed
+		}
+		if int(o.Stream) >= len(s.streams) {
+			w.fault("stream %d", o.Stream)
+			return i, transport.ErrClosed
+		}
+		st := &s.streams[o.Stream]
+		if w.props.Channels && st.octets+len(o.Data) > farBuffer {
+			return i, transport.ErrBusy
+		}
+		if o.Unreliable && !onlyData(o.Data) {
+			w.fault("a message that may be lost holds more than data")
+		}
+		at := time.Now().Add(time.Duration(w.rng.IntN(60)) * time.Millisecond)
+		if at.Before(st.last) {
+			at = st.last
+		}
+		st.last = at
+		s.taken++
+		st.octets += len(o.Data)
+		st.way = append(st.way, farMessage{
+			data: append([]byte(nil), o.Data...), no: s.taken, arrives: at, lost: o.Unreliable && w.rng.Float64() < w.partial,
+		})
+	}
+	return len(batch), nil
+}
+
+func onlyData(msg []byte) bool {
+	for set := range ipfix.Sets(msg) {
+		if set.ID < ipfix.MinDataSetID {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *farSession) MaxMessage() int { return 1200 }
+
+func (s *farSession) Properties() transport.Properties { return s.w.props }
+
+func (s *farSession) Peer() transport.Peer {
+	return transport.Peer{Identity: "collector", Session: s.id, Remote: netip.MustParseAddrPort("127.0.0.1:4740")}
+}
+
+// sent reports whether all that was taken has come, and how much that is.
+func (s *farSession) sent() bool {
+	for i := range s.streams {
+		if len(s.streams[i].way) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *farSession) Probe(ctx context.Context) error {
+	s.w.mu.Lock()
+	var upTo []uint64
+	for i := range s.streams {
+		upTo = append(upTo, s.streams[i].read+uint64(s.streams[i].octets))
+	}
+	s.w.mu.Unlock()
+	for {
+		s.w.mu.Lock()
+		here := true
+		for i := range s.streams {
+			here = here && s.streams[i].read >= upTo[i]
+		}
+		if here && !s.over {
+			s.write()
+			s.w.mu.Unlock()
+			return nil
+		}
+		s.w.mu.Unlock()
+		select {
+		case <-time.After(farStep):
+		case <-s.done:
+			return transport.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *farSession) Done() <-chan struct{} { return s.done }
+
+func (s *farSession) Err() error {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.err
+}
+
+// Close delivers what is on its way first.
+func (s *farSession) Close(ctx context.Context) error {
+	for {
+		s.w.mu.Lock()
+		if s.over || s.sent() || ctx.Err() != nil {
+			if !s.over && ctx.Err() == nil {
+				s.write()
+			}
+			s.end(nil)
+			s.w.mu.Unlock()
+			return nil
+		}
+		s.w.mu.Unlock()
+		select {
+		case <-time.After(farStep):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (s *farSession) Stats() transport.SessionStats { return transport.SessionStats{} }
+
+// Fates implements transport.Tracker.
+func (s farTracker) Fates(dst []transport.Fate) []transport.Fate {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	dst = append(dst, s.fates...)
+	s.fates = s.fates[:0]
+	return dst
+}
+
+// Room implements transport.Laned.
+func (s farLaned) Room(stream uint16) int {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return farBuffer - s.streams[stream].octets
+}
+
+// Confirmed implements transport.Laned.
+func (s farLaned) Confirmed(stream uint16) uint64 {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.streams[stream].confirmed
+}
+
+// Freed implements transport.Laned.
+func (s farLaned) Freed() <-chan struct{} { return s.freed }
