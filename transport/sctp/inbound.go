@@ -69,7 +69,7 @@ func (s *inbound) received(m Message) {
 		s.unasked.Store(true)
 		s.l.messages.Add(1)
 		s.l.bytes.Add(uint64(len(content)))
-		s.receiver.Message(transport.Incoming{Data: content, Stream: m.Stream, Received: now})
+		s.receiver.Message(transport.Incoming{Data: content, Stream: m.Stream, Received: now, Unordered: m.Unordered})
 	case record.Heartbeat:
 		s.heartbeat(content)
 	case record.Alert:
@@ -207,7 +207,7 @@ func (s *inbound) ended(err error) {
 	}
 	s.mu.Unlock()
 	s.assoc.Abort("") // frees what is left of it
-	if errors.Is(err, transport.ErrPeerClosed) {
+	if err = s.meant(err); errors.Is(err, transport.ErrPeerClosed) {
 		err = nil
 	}
 	s.receiver.Closed(err)

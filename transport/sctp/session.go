@@ -59,6 +59,7 @@ func newSession(c *carrier, p *pump, cfg SessionConfig, who transport.Peer) *ses
 		cfg: cfg, who: who, pump: p, progress: time.Now(),
 		props: transport.Properties{
 			Secure: c.tls != nil, Reliable: true, Ordered: true, Streams: out,
+			Partial:  cfg.Lifetime > 0 && c.assoc.PartialReliability(),
 			Confirms: transport.ConfirmTransport,
 		},
 	}
@@ -93,7 +94,7 @@ func (s *session) take(ev *Event) {
 		s.hints.Add(1)
 	case EventPeerShutdown:
 		// It takes no more; the end follows when it has what it was sent.
-		s.refuse(transport.ErrPeerClosed)
+		s.refuse(s.meant(transport.ErrPeerClosed))
 	case EventRestart:
 		// What was sent is gone, and so are the Templates told: a new Transport
 		// Session has to begin.
@@ -149,7 +150,7 @@ func (s *session) abort(reason error) {
 
 // ended is the end of the receiving goroutine.
 func (s *session) ended(err error) {
-	s.refuse(err)
+	s.refuse(s.meant(err))
 	s.fmu.Lock()
 	s.fates.acknowledge(s.assoc.Acknowledged())
 	s.fates.end()
