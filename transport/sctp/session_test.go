@@ -38,10 +38,12 @@ func TestSession_Streams_RFC7011_10_2(t *testing.T) {
 			t.Errorf("message %d: %+v", i, m.Message)
 		}
 	}
-	if p := s.Properties(); p != (transport.Properties{Reliable: true, Ordered: true, Streams: memoryStreams, Confirms: transport.ConfirmTransport}) {
+	if p := s.Properties(); p != (transport.Properties{Reliable: true, Ordered: true, Streams: memoryStreams, Partial: true, Confirms: transport.ConfirmTransport}) {
 		t.Errorf("properties %+v", p)
 	}
-	if got.props != s.Properties() {
+	want := s.Properties()
+	want.Partial = false
+	if got.props != want {
 		t.Errorf("the collector's %+v", got.props)
 	}
 	if p := s.Peer(); p.Scheme != "sctp" || p.Identity != "192.0.2.2" || p.Session == 0 || got.peer.Identity != "192.0.2.1" {
