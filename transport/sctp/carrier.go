@@ -2,6 +2,7 @@ package sctp
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -207,6 +208,23 @@ func (c *carrier) part(ctx context.Context) {
 		}
 	}
 	_ = c.assoc.Shutdown()
+}
+
+// errTruncated: nobody but the peer's process can say close_notify, but its
+// kernel shuts down for one that was killed, and SHUTDOWN can be forged.
+var errTruncated = errors.New("the association was shut down without a close_notify")
+
+// meant is an end as the peer meant it: under DTLS its SHUTDOWN says nothing
+// without a close_notify (RFC 5246, Section 7.2.1).
+func (c *carrier) meant(end error) error {
+	if c.tls != nil && errors.Is(end, transport.ErrPeerClosed) {
+		select {
+		case <-c.parted:
+		default:
+			return errTruncated
+		}
+	}
+	return end
 }
 
 // peerParted notes the peer's close_notify.

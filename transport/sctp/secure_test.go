@@ -329,6 +329,27 @@ func TestSecure_FatalAlert(t *testing.T) {
 	receive(t, got.closed, "end")
 }
 
+// SHUTDOWN without close_notify, as the kernel of a process sends it that was
+// killed, is no orderly end, to either side (RFC 5246, Section 7.2.1).
+func TestSecure_Truncated_RFC5246_7_2_1(t *testing.T) {
+	s, got, _, _, server := secureOne(t)
+	_ = server.Shutdown() // it may end at once
+	receive(t, s.Done(), "end of the session")
+	if !errors.Is(s.Err(), errTruncated) {
+		t.Errorf("the exporter is told %v", s.Err())
+	}
+	receive(t, got.closed, "end")
+
+	_, got, l, client, _ := secureOne(t)
+	_ = client.Shutdown() // it may end at once
+	if err := receive(t, got.closed, "end"); !errors.Is(err, errTruncated) {
+		t.Errorf("the collector is told %v", err)
+	}
+	if err := l.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Data and heartbeats that are here before the handshake has ended are the
 // session's (RFC 6083, Section 4.7, MUST), however many.
 func TestSecure_EarlyData_RFC6083_4_7(t *testing.T) {
