@@ -164,6 +164,7 @@ func (c *Conn) flush(now time.Time, o *outbox) {
 		more = c.collect(now, o)
 		c.transmit(now, o)
 		c.events()
+		c.tell() // of what the machine says of the packets that have just gone
 	}
 	if now.After(c.mtuAt) {
 		c.askMTU(now)
@@ -211,6 +212,12 @@ func (c *Conn) transmit(now time.Time, o *outbox) {
 		}
 	}
 	o.reset()
+	c.tell()
+}
+
+// tell tells those who wait for a message to go; all packets made so far have
+// gone to the carrier.
+func (c *Conn) tell() {
 	if c.told != c.sent {
 		c.told = c.sent
 		if c.moved != nil {

@@ -2,6 +2,7 @@ package dtls
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"time"
@@ -137,6 +138,10 @@ func (l *listener) begin(ctx context.Context, p *peer, d *transport.Datagram, re
 	sh := newShim(false, l.conn.LocalAddr(), remote, &l.drops, func(ctx context.Context, b []byte) error {
 		return transmit(ctx, l.conn, transport.Datagram{Peer: remote, Local: local, Data: b})
 	})
+	// The record number of the first ServerHello is the ClientHello's (RFC 6347,
+	// Section 4.2.1, MUST): that of a HelloVerifyRequest before it was as well,
+	// and a client takes no number twice.
+	sh.fit = fitter{limit: func() int { return l.conn.MaxDatagram(remote) }, own: true, next: binary.BigEndian.Uint64(rec[3:])}
 	ctx, cancel := context.WithCancelCause(ctx)
 	n := &pending{shim: sh, random: [32]byte(h.random), local: local, cancel: cancel}
 	p.pending = n

@@ -31,7 +31,7 @@ type association struct {
 	closed bool
 
 	opener     *record.Opener
-	lastFlight []byte
+	lastFlight [][]byte
 	lastSent   time.Time
 	resends    int
 
@@ -89,7 +89,9 @@ func (a *association) repeatFlight(now time.Time) bool {
 	a.lastSent = now
 	a.wmu.Lock()
 	defer a.wmu.Unlock()
-	_ = a.write(a.lastFlight)
+	for _, b := range a.lastFlight {
+		_ = a.write(b)
+	}
 	return true
 }
 

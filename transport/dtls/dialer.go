@@ -142,6 +142,7 @@ func (d *Dialer) handshake(ctx context.Context, cfg Config, creds *credentials.C
 	sh := newShim(true, conn.LocalAddr(), peer, drops, func(ctx context.Context, b []byte) error {
 		return transmit(ctx, conn, transport.Datagram{Peer: peer, Data: b})
 	})
+	sh.fit.limit = func() int { return conn.MaxDatagram(peer) }
 	readCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &reader{conn: conn, peer: peer, drops: drops, shim: sh, ended: make(chan struct{})}
 	go r.run(readCtx) // ended by stop, or by the carrier

@@ -44,7 +44,7 @@ type taken struct {
 	identity   string
 	resumed    bool
 	heartbeat  heartbeat.Mode // the peer's; 0: not negotiated
-	lastFlight []byte         // to repeat when the peer repeats its own
+	lastFlight [][]byte       // to repeat when the peer repeats its own
 	cid        []byte         // on the peer's records
 	random     [32]byte       // the client's
 	sessionID  []byte

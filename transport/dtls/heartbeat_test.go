@@ -353,7 +353,7 @@ func TestSendTooLarge(t *testing.T) {
 	}
 	expect(t, l.session(t), string(make([]byte, limit)))
 	// A path that shrinks shows at once.
-	s.conn.(*memConn).mtu = 600
+	s.conn.(*memConn).mtu.Store(600)
 	if got := s.MaxMessage(); got != 600-record.HeaderLen-24 {
 		t.Errorf("MaxMessage %d on a smaller path", got)
 	}

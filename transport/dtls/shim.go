@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,7 @@ type shim struct {
 	sending atomic.Bool // a write is under way
 	wmu     sync.Mutex  // held while a write is under way, which may take its time
 	muted   bool
+	fit     fitter
 	// strict: what cannot be sent fails the handshake, rather than being as
 	// good as lost.
 	strict bool
@@ -60,7 +62,7 @@ type shim struct {
 	sniff      sniffer
 	early      [][]byte
 	earlyBytes int
-	lastFlight []byte   // the last datagram sent that holds a ChangeCipherSpec
+	lastFlight [][]byte // the last datagrams sent from a ChangeCipherSpec on
 	finished   [][]byte // candidates for the peer's Finished
 	swapCookie func()   // called instead of sending pion's HelloVerifyRequest
 	alertCode  uint8    // replaces the description of pion's plaintext alert
@@ -305,44 +307,60 @@ func (s *shim) keep(b []byte) {
 func (s *shim) WriteTo(b []byte, _ net.Addr) (int, error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
-	if s.muted {
+	if s.muted || s.verifies(b) {
 		return len(b), nil
 	}
-	out := s.outgoing(b)
-	if out == nil {
-		return len(b), nil
-	}
-	// A datagram that is not sent is a lost one: the handshake repeats it.
 	s.sending.Store(true)
-	err := s.send(s.ctx, out)
-	s.sending.Store(false)
-	if err != nil && s.strict {
-		return 0, err
+	defer s.sending.Store(false)
+	for _, out := range s.outgoing(s.fit.fit(b)) {
+		// A datagram that is not sent is a lost one: the handshake repeats it.
+		if err := s.send(s.ctx, out); err != nil && s.strict {
+			return 0, err
+		}
 	}
 	return len(b), nil
 }
 
-// outgoing is what goes out of a datagram of pion's; nil: nothing.
-func (s *shim) outgoing(b []byte) []byte {
+// verifies keeps back pion's HelloVerifyRequest where the client has already
+// answered ours.
+func (s *shim) verifies(b []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.swapCookie != nil && isHelloVerifyRequest(b) {
-		s.swapCookie()
-		return nil
+	if s.swapCookie == nil || !isHelloVerifyRequest(b) {
+		return false
 	}
-	for rest := b; len(rest) >= record.HeaderLen; {
-		if record.Type(rest[0]) == record.ChangeCipherSpec {
-			s.lastFlight = bytes.Clone(b)
-			break
+	s.swapCookie()
+	return true
+}
+
+// outgoing is what goes out of a datagram of pion's, which fit has cut.
+func (s *shim) outgoing(all [][]byte) [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(all, changesCipher); i >= 0 {
+		s.lastFlight = nil
+		for _, b := range all[i:] {
+			s.lastFlight = append(s.lastFlight, bytes.Clone(b))
 		}
-		n := record.HeaderLen + int(binary.BigEndian.Uint16(rest[11:]))
-		rest = rest[min(n, len(rest)):]
 	}
-	if s.alertCode != 0 && len(b) == record.HeaderLen+2 && record.Type(b[0]) == record.Alert {
+	if b := all[0]; s.alertCode != 0 && len(b) == record.HeaderLen+2 && record.Type(b[0]) == record.Alert {
 		b = bytes.Clone(b)
 		b[record.HeaderLen+1] = s.alertCode
+		all[0] = b
 	}
-	return b
+	return all
+}
+
+// changesCipher finds a ChangeCipherSpec among a datagram's records.
+func changesCipher(b []byte) bool {
+	for len(b) >= record.HeaderLen {
+		if record.Type(b[0]) == record.ChangeCipherSpec {
+			return true
+		}
+		n := record.HeaderLen + int(binary.BigEndian.Uint16(b[11:]))
+		b = b[min(n, len(b)):]
+	}
+	return false
 }
 
 func isHelloVerifyRequest(b []byte) bool {

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,11 +42,12 @@ type memConn struct {
 	in     chan transport.Datagram
 	closed chan struct{}
 	once   sync.Once
-	mtu    int
+	mtu    atomic.Int32
 }
 
 func (n *memNetwork) listen(addr string) *memConn {
-	c := &memConn{n: n, addr: netip.MustParseAddrPort(addr), in: make(chan transport.Datagram, 4096), closed: make(chan struct{}), mtu: 1452}
+	c := &memConn{n: n, addr: netip.MustParseAddrPort(addr), in: make(chan transport.Datagram, 4096), closed: make(chan struct{})}
+	c.mtu.Store(1452)
 	n.mu.Lock()
 	n.ports[c.addr] = c
 	n.mu.Unlock()
@@ -106,7 +108,7 @@ func (c *memConn) WriteBatch(batch []transport.Datagram) (int, error) {
 	return len(batch), nil
 }
 func (c *memConn) LocalAddr() netip.AddrPort      { return c.addr }
-func (c *memConn) MaxDatagram(netip.AddrPort) int { return c.mtu }
+func (c *memConn) MaxDatagram(netip.AddrPort) int { return int(c.mtu.Load()) }
 func (c *memConn) SocketDrops() uint64            { return 0 }
 func (c *memConn) Unreachable() uint64            { return 0 }
 func (c *memConn) Close() error {
@@ -378,7 +380,12 @@ func memDialer(n *memNetwork, to string, cfg Config, from ...string) *Dialer {
 
 func dial(t testing.TB, d *Dialer) *session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	return dialWithin(t, d, 30*time.Second)
+}
+
+func dialWithin(t testing.TB, d *Dialer, most time.Duration) *session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	s, err := d.Dial(ctx)
 	if err != nil {
