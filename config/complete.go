@@ -22,6 +22,8 @@ var choices = map[string][]string{
 	"mode":       {"failover", "all", "hash"},
 	"log-level":  {"debug", "info", "warn", "error"},
 	"log-format": {"text", "json"},
+
+	"sctp-streams": {"single", "per-domain", "per-template"},
 }
 
 // complete returns what the last of the words behind the program's name can

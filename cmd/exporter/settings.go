@@ -34,6 +34,7 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "biflow", Usage: "one record for both ways of a conversation (RFC 5103)", EnvVars: config.Env("biflow")},
 		&cli.BoolFlag{Name: "promiscuous", Usage: "iface: take packets that are not for this host too", EnvVars: config.Env("promiscuous")},
 		&cli.StringFlag{Name: "elements", Usage: "enterprise elements from CSV `FILE` (pen,elementId,name,dataType,…)", EnvVars: config.Env("elements")},
+		&cli.StringFlag{Name: "sctp-streams", Usage: "on SCTP and MTA-TLS: `POLICY` single sends all on one stream, per-domain gives each Observation Domain its own, per-template each template (RFC 6526)", DefaultText: "single; for mta+tls+tcp: per-domain", EnvVars: config.Env("sctp-streams")},
 		&cli.DurationFlag{Name: "template-refresh", Value: time.Minute, Usage: "repeat templates every `TIME` on unreliable transports; 0: never", EnvVars: config.Env("template-refresh")},
 		&cli.Float64Flag{Name: "max-rate", Usage: "send at most `N` records a second", DefaultText: "no limit", EnvVars: config.Env("max-rate")},
 		&cli.DurationFlag{Name: "heartbeat", Value: time.Second, Usage: "probe the collector every `TIME` where it answers; 0: never", EnvVars: config.Env("heartbeat")},
@@ -117,6 +118,9 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 		FullHandshakeEvery: c.Int("full-handshake-every"), Retain: config.OrNever(c.Duration("retain")),
 		ProcessID: uint32(os.Getpid()),
 	}
+	if err := s.streams(c); err != nil {
+		return nil, err
+	}
 	if err := s.spooling(c); err != nil {
 		return nil, err
 	}
@@ -126,6 +130,25 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 		return nil, &config.UsageError{Err: err}
 	}
 	return s, nil
+}
+
+// streams reads --sctp-streams.
+func (s *settings) streams(c *cli.Context) error {
+	var err error
+	if s.export.Streams, err = export.ParseStreams(c.String("sctp-streams")); err != nil {
+		return config.Usage("", "--sctp-streams %q: want single, per-domain or per-template", c.String("sctp-streams"))
+	}
+	if s.export.Streams != export.StreamPerTemplate {
+		return nil
+	}
+	for _, to := range s.to {
+		// A template's id is free at once when it ends (RFC 6526, Section 4.4),
+		// which only streams in order allow.
+		if !strings.Contains(to.Scheme, "sctp") && to.Scheme != "mta+tls+tcp" {
+			return config.Usage("per-domain and single go with every transport", "--sctp-streams per-template: %s is not over SCTP", to)
+		}
+	}
+	return nil
 }
 
 // unmade stands for a Dialer that is made later.
