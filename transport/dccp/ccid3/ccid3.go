@@ -16,6 +16,11 @@
 // counter (RFC 4342, Section 10.3), and the return of a packet that had begun a
 // loss event (RFC 5348, Section 5.1).
 //
+// On paths whose round trip is shorter than what the system's timers can wait
+// for (a millisecond, with Go) the rate stays below what is allowed: a burst
+// has at most one round trip's worth of packets (RFC 5348, Section 8.3). CCID 2,
+// which needs no timers, is the better choice within a host or a rack.
+//
 // Left out: history discounting (RFC 5348, Section 5.5), which is optional, and
 // ECN nonces, which RFC 8311 has taken back: the nonce echo is sent as 0 and
 // not looked at.
@@ -44,6 +49,9 @@ const (
 	// firstNoFeedback is the nofeedback timer before a round trip is known
 	// (RFC 5348, Section 4.2).
 	firstNoFeedback = 2 * time.Second
+	// minNoFeedback is its least: on the shortest paths four round trips are
+	// less than what a busy host may take to answer. Linux has the same.
+	minNoFeedback = 100 * time.Millisecond
 	// defaultRTT is assumed while nothing was measured (RFC 4340, Section 3.4).
 	defaultRTT = 200 * time.Millisecond
 	// timerGrain is how exact a wake-up is expected to be, t_gran (RFC 5348,

@@ -195,9 +195,10 @@ func (r *rate) gap() time.Duration {
 }
 
 // timeout is the nofeedback timer's interval (RFC 5348, Section 4.3, step 3).
+// Four round trips are the least (RFC 4342, Section 5).
 func (r *rate) timeout() time.Duration {
 	if !r.first && r.x >= r.s {
 		return firstNoFeedback
 	}
-	return max(4*r.rtt, time.Duration(2*r.s/r.x*float64(time.Second)))
+	return max(4*r.rtt, time.Duration(2*r.s/r.x*float64(time.Second)), minNoFeedback)
 }

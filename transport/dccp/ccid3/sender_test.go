@@ -304,6 +304,18 @@ func TestNoFeedbackTimer_RFC5348_4_4(t *testing.T) {
 // RFC 5348, Section 4.5, by hand: samples of 100 ms, then one of 144 ms, q2 =
 // 0.9: R_sqmean = 0.9*sqrt(0.1)+0.1*sqrt(0.144) = 0.32255238, sqrt(0.144) =
 // 0.37947332: the instantaneous rate is 0.85 of X.
+// RFC 4342, Section 5: the nofeedback timer is four round trips at least. On
+// the shortest of paths that is less than a busy host needs to answer.
+func TestNoFeedbackTimerOnShortPaths_RFC4342_5(t *testing.T) {
+	for rtt, want := range map[time.Duration]time.Duration{100 * time.Microsecond: 100 * ms, 100 * ms: 400 * ms} {
+		r := newRig(t, rtt)
+		r.send(1)
+		if got := r.Next().Sub(r.now); got != want {
+			t.Errorf("%v for a round trip of %v, want %v", got, rtt, want)
+		}
+	}
+}
+
 func TestOscillationReduction_RFC5348_4_5(t *testing.T) {
 	var r rate
 	r.s, r.x = 1000, 1000

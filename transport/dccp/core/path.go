@@ -34,6 +34,7 @@ const (
 	// blackHole is how many timeouts in a row, without any sign of life in
 	// between, make large packets suspect.
 	blackHole = 3
+	minHole   = 200 * time.Millisecond // between them
 )
 
 func (p *path) start(cfg *Config) { p.mtu, p.most = cfg.MTU, cfg.MaxMTU }
@@ -183,6 +184,8 @@ func (c *Conn) suspectHole(now time.Time) {
 	p.timeouts = n
 	if c.heard.After(p.hole) {
 		p.holes = 0
+	} else if now.Sub(p.hole) < minHole {
+		return // a host that was busy, not three packets' loss
 	}
 	p.holes++
 	p.hole = now

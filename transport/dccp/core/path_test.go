@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"ipfixsuite/transport/dccp/ccid"
 	"ipfixsuite/transport/dccp/wire"
 )
 
@@ -175,6 +176,37 @@ func TestBlackHole(t *testing.T) {
 		t.Errorf("%d messages came", len(p.b.got)-from)
 	}
 }
+
+// Timeouts in quick succession, as congestion control has them on the shortest
+// of paths while a host is busy, say nothing of the path.
+func TestBlackHole_BusyHost(t *testing.T) {
+	cfg := plainConfig()
+	cfg.MTU = 1452
+	p := opened(t, cfg, cfg)
+	c := p.a.c
+	s := &timingOut{Sender: c.sender}
+	c.sender = s
+	for _, row := range []struct {
+		apart time.Duration
+		want  int
+	}{{time.Millisecond, 1452}, {minHole, DefaultMTU}} {
+		for range blackHole {
+			p.now = p.now.Add(row.apart)
+			s.n++
+			c.suspectHole(p.now)
+		}
+		if c.MTU() != row.want {
+			t.Errorf("packet size %d after timeouts %v apart, want %d", c.MTU(), row.apart, row.want)
+		}
+	}
+}
+
+type timingOut struct {
+	ccid.Sender
+	n uint64
+}
+
+func (s *timingOut) Stats() ccid.SenderStats { return ccid.SenderStats{Timeouts: s.n} }
 
 // However much there is to acknowledge beside it, a message within the MPS
 // never makes a packet larger than the path carries.

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package dccp
+
+import (
+	"testing"
+	"time"
+)
+
+// cpuTime needs Unix.
+func cpuTime(*testing.B) time.Duration { return 0 }
