@@ -171,10 +171,14 @@ func (c *Conn) flush(now time.Time, o *outbox) {
 	}
 	c.arm()
 	switch s := c.m.State(); {
-	case s == core.StateClosed, s == core.StateTimeWait && c.e.alone:
-		// A socket of the connection's own needs no TIMEWAIT: its port will
-		// not meet the same peer port soon again, and keeping the socket open
-		// for minutes costs more than the Reset that a late packet gets.
+	case s == core.StateClosed:
+		c.retire()
+	case s == core.StateTimeWait && c.e.leaving():
+		// Nobody but this connection needs the socket any more: TIMEWAIT is
+		// held without it.
+		if c.accept == nil {
+			departed.add(now, c.key)
+		}
 		c.retire()
 	case c.over:
 		c.end(c.reason())

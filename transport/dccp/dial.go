@@ -35,8 +35,16 @@ func dialError(to Addr, err error) error {
 	return fmt.Errorf("connect to %s %v: %w", to.Network(), to, err)
 }
 
-func dial(ctx context.Context, to Addr, service ServiceCode, cfg Config) (*Conn, error) {
-	port := clientPort()
+func dial(ctx context.Context, to Addr, service ServiceCode, cfg Config) (c *Conn, err error) {
+	err = errPortInUse
+	for i := 0; i < portTries && errors.Is(err, errPortInUse); i++ {
+		c, err = dialFrom(ctx, clientPort(), to, service, cfg)
+	}
+	return c, err
+}
+
+// dialFrom is dial from a DCCP port.
+func dialFrom(ctx context.Context, port uint16, to Addr, service ServiceCode, cfg Config) (*Conn, error) {
 	var c socket
 	var local Addr
 	if to.UDP != 0 {
@@ -99,6 +107,9 @@ func (e *Endpoint) connect(ctx context.Context, to Addr, port uint16, service Se
 	key := core.Tuple{
 		Local: netip.AddrPortFrom(from, e.local.UDP), Remote: netip.AddrPortFrom(to.IP, to.UDP),
 		LocalPort: port, RemotePort: to.Port,
+	}
+	if departed.waits(time.Now(), key) {
+		return nil, errPortInUse
 	}
 	mtu := e.io.MaxDatagram(key.Remote)
 	k, err := cfg.core(mtu)

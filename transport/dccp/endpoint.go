@@ -3,8 +3,10 @@ package dccp
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -302,6 +304,31 @@ func (e *Endpoint) forget(c *Conn) {
 	e.leave()
 }
 
+// leaving reports whether the endpoint ends with its last connection.
+func (e *Endpoint) leaving() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.alone && len(e.ports) == 0
+}
+
+// quit ends what is in TIMEWAIT: it goes with the socket.
+func (e *Endpoint) quit() {
+	for _, c := range e.all() {
+		c.mu.Lock()
+		if !c.retired && c.m.State() == core.StateTimeWait {
+			c.retire()
+		}
+		c.mu.Unlock()
+	}
+}
+
+// all are the connections there are.
+func (e *Endpoint) all() []*Conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Values(e.conns))
+}
+
 // leave ends an endpoint that was made for what has gone now.
 func (e *Endpoint) leave() {
 	e.mu.Lock()
@@ -322,10 +349,7 @@ func (e *Endpoint) fail(err error) {
 	if e.err == nil {
 		e.err = err
 	}
-	conns := make([]*Conn, 0, len(e.conns))
-	for _, c := range e.conns {
-		conns = append(conns, c)
-	}
+	conns := slices.Collect(maps.Values(e.conns))
 	ports := e.ports
 	e.ports = make(map[uint16]*port)
 	e.mu.Unlock()
@@ -346,10 +370,7 @@ func (e *Endpoint) fail(err error) {
 // Close resets every connection and closes the socket.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
-	conns := make([]*Conn, 0, len(e.conns))
-	for _, c := range e.conns {
-		conns = append(conns, c)
-	}
+	conns := slices.Collect(maps.Values(e.conns))
 	e.closed = true
 	e.mu.Unlock()
 	for _, c := range conns {

@@ -192,6 +192,9 @@ func (l *Listener) Endpoint() *Endpoint { return l.e }
 func (l *Listener) Close() error {
 	l.port.remove(l)
 	l.end(net.ErrClosed)
+	if l.e.leaving() {
+		l.e.quit()
+	}
 	l.e.leave()
 	return nil
 }

@@ -301,9 +301,6 @@ func TestNoFeedbackTimer_RFC5348_4_4(t *testing.T) {
 	r.is("into the void", 1000.0/64)
 }
 
-// RFC 5348, Section 4.5, by hand: samples of 100 ms, then one of 144 ms, q2 =
-// 0.9: R_sqmean = 0.9*sqrt(0.1)+0.1*sqrt(0.144) = 0.32255238, sqrt(0.144) =
-// 0.37947332: the instantaneous rate is 0.85 of X.
 // RFC 4342, Section 5: the nofeedback timer is four round trips at least. On
 // the shortest of paths that is less than a busy host needs to answer.
 func TestNoFeedbackTimerOnShortPaths_RFC4342_5(t *testing.T) {
@@ -316,6 +313,9 @@ func TestNoFeedbackTimerOnShortPaths_RFC4342_5(t *testing.T) {
 	}
 }
 
+// RFC 5348, Section 4.5, by hand: samples of 100 ms, then one of 144 ms, q2 =
+// 0.9: R_sqmean = 0.9*sqrt(0.1)+0.1*sqrt(0.144) = 0.32255238, sqrt(0.144) =
+// 0.37947332: the instantaneous rate is 0.85 of X.
 func TestOscillationReduction_RFC5348_4_5(t *testing.T) {
 	var r rate
 	r.s, r.x = 1000, 1000

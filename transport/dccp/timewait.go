@@ -1,0 +1,68 @@
+package dccp
+
+import (
+	"sync"
+	"time"
+
+	"ipfixsuite/transport/dccp/core"
+)
+
+const (
+	// timeWait is how long the end that a Reset has reached lets nobody have
+	// the connection's addresses and ports (RFC 4340, Section 8.3).
+	timeWait = 2 * core.MSL
+	// maxTimeWaits bounds what is remembered. Beyond, the oldest give way: a
+	// Dial draws its ports at random, from 2^14 or 2^28 pairs.
+	maxTimeWaits = 4096
+)
+
+// timeWaits remembers the connections in TIMEWAIT whose sockets are closed:
+// those of Dial, each of which had one of its own. The ports are kept from the
+// next connections of this process for as long; what is still under way finds
+// no socket. The zero value works.
+type timeWaits struct {
+	mu    sync.Mutex
+	until map[core.Tuple]time.Time
+	order []core.Tuple // the oldest first
+}
+
+// departed is the process's.
+var departed timeWaits
+
+func (w *timeWaits) add(now time.Time, key core.Tuple) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire(now)
+	if _, ok := w.until[key]; ok {
+		return // it cannot have been used since
+	}
+	if len(w.order) == maxTimeWaits {
+		w.drop()
+	}
+	if w.until == nil {
+		w.until = make(map[core.Tuple]time.Time)
+	}
+	w.until[key] = now.Add(timeWait)
+	w.order = append(w.order, key)
+}
+
+// waits reports whether the connection is in TIMEWAIT.
+func (w *timeWaits) waits(now time.Time, key core.Tuple) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire(now)
+	_, ok := w.until[key]
+	return ok
+}
+
+func (w *timeWaits) expire(now time.Time) {
+	for len(w.order) > 0 && !now.Before(w.until[w.order[0]]) {
+		w.drop()
+	}
+}
+
+// drop forgets the oldest.
+func (w *timeWaits) drop() {
+	delete(w.until, w.order[0])
+	w.order = w.order[1:]
+}
