@@ -4,16 +4,20 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"ipfixsuite/collect"
+	"ipfixsuite/ipfix"
+	"ipfixsuite/record"
 	"ipfixsuite/transport"
 )
 
 // simWorld is a collector that crashes behind a network that loses, doubles,
-// delays and reorders; the Exporter under test is the real one.
+// delays and reorders. Exporter and Collector are the real ones.
 type simWorld struct {
 	mu  sync.Mutex
 	rng *rand.Rand
@@ -31,22 +35,84 @@ type simWorld struct {
 	most     int
 	dials    []time.Time
 
-	durable map[int]int  // how often a record was written
-	excused map[int]bool // lost by the network, or overtaken by a probe
-	crashed int
-	stopped int
-	wg      sync.WaitGroup
+	collector *collect.Collector // of the process; it ends when the process does
+	sink      *simSink
+	durable   *simDisk
+	lost      map[int]bool // by the network, each time
+	late      map[int]bool // overtaken by a probe that covered it
+	crashed   int
+	stopped   int
+	told      collect.SequenceStats // by the processes that ended in order
+	wg        sync.WaitGroup
+}
+
+// simDisk is what survives.
+type simDisk struct {
+	mu      sync.Mutex
+	written map[int]int // how often each record
+}
+
+// simSink is the output of one process of the collector.
+type simSink struct {
+	disk   *simDisk
+	mu     sync.Mutex
+	memory []int
+	dead   bool
+}
+
+func (s *simSink) Write(b *record.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var r ipfix.Records
+	for r.Reset(b.Template, b.Body); r.Next(); {
+		s.memory = append(s.memory, int(r.Value(0).Num)) // packetDeltaCount
+	}
+	return r.Err()
+}
+
+func (s *simSink) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return errRefused
+	}
+	s.disk.mu.Lock()
+	defer s.disk.mu.Unlock()
+	for _, n := range s.memory {
+		s.disk.written[n]++
+	}
+	s.memory = nil
+	return nil
+}
+
+func (s *simSink) Close() error { return s.Flush() }
+
+func (s *simSink) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = true
 }
 
 // simSession is the exporter's end. Its testSession insists that Templates are
 // sent before data; here is what becomes of it on the way.
 type simSession struct {
 	*testSession
-	w       *simWorld
-	epoch   int
-	pending []int     // read by the collector, not yet written
-	barrier time.Time // when the last request to arrive was first sent
-	gone    bool      // the collector knows that it is over
+	w        *simWorld
+	epoch    int
+	receiver transport.Receiver
+	barrier  time.Time // when the last request to arrive was first sent
+	gone     bool      // it is over at the collector
+	left     bool      // since the exporter said so
+	messages []*simMessage
+}
+
+// simMessage is one that was sent.
+type simMessage struct {
+	data    []byte
+	records []int  // without those about the export
+	all     uint32 // how many there are with those
+	sent    time.Time
+	arrived bool
 }
 
 func (w *simWorld) chance(p float64) bool { return w.rng.Float64() < p }
@@ -65,6 +131,14 @@ func (w *simWorld) step() {
 	}
 }
 
+// begin starts the collector's process.
+func (w *simWorld) begin() {
+	w.epochs++
+	w.epoch = w.epochs
+	w.sink = &simSink{disk: w.durable}
+	w.collector = collect.New(collect.Config{Sinks: []collect.Sink{w.sink}})
+}
+
 // stop ends the collector in order: what it read is written, and the sessions
 // are told.
 func (w *simWorld) stop() {
@@ -72,18 +146,35 @@ func (w *simWorld) stop() {
 		if s.epoch != w.epoch || s.gone {
 			continue
 		}
-		s.write()
+		s.close()
 		w.later(func() { s.fail(transport.ErrPeerClosed) })
 	}
 	w.stopped++
+	w.account()
 	w.restart()
+}
+
+// close ends the session at the collector.
+func (s *simSession) close() {
+	s.gone = true
+	s.receiver.Closed(nil)
+}
+
+// account ends the process and takes down what it knows.
+func (w *simWorld) account() {
+	_ = w.collector.Close(context.Background()) // nothing can fail here
+	st := w.collector.Stats()
+	w.told.Lost += st.Sequence.Lost
+	w.told.Late += st.Sequence.Late
+	w.told.Duplicate += st.Sequence.Duplicate
+	w.told.Unreadable += st.Sequence.Unreadable
 }
 
 func (w *simWorld) crash() {
 	w.crashed++
-	for _, s := range w.sessions {
-		s.pending = nil
-	}
+	w.sink.kill()
+	c := w.collector
+	w.wg.Go(func() { _ = c.Close(context.Background()) }) // its goroutines; it has no sink any more
 	w.restart()
 }
 
@@ -94,8 +185,7 @@ func (w *simWorld) restart() {
 		time.Sleep(down)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.epochs++
-		w.epoch = w.epochs
+		w.begin()
 	})
 }
 
@@ -160,6 +250,11 @@ func (w *simWorld) Dial(ctx context.Context) (transport.Session, error) {
 		return nil, errRefused
 	}
 	s := &simSession{testSession: newTestSession(uint64(len(w.sessions)+1), dtlsLike, 500), w: w, epoch: w.epoch}
+	r, err := w.collector.Open(transport.Peer{Identity: "exporter", Session: s.id, Scheme: "dtls+udp"}, dtlsLike)
+	if err != nil {
+		return nil, err
+	}
+	s.receiver = r
 	w.sessions = append(w.sessions, s)
 	w.step()
 	return s, nil
@@ -167,16 +262,20 @@ func (w *simWorld) Dial(ctx context.Context) (transport.Session, error) {
 
 func (s *simSession) Send(ctx context.Context, batch []transport.Outgoing) (int, error) {
 	for i := range batch {
+		h, err := ipfix.ParseHeader(batch[i].Data)
+		if err != nil {
+			return i, err
+		}
 		before := len(numbers(s.domain()))
 		if n, err := s.testSession.Send(ctx, batch[i:i+1]); n == 0 {
 			return i, err
 		}
-		records := numbers(s.domain())[before:]
+		d := s.domain()
 		s.w.mu.Lock()
-		sent := time.Now()
-		lost := s.w.later(func() { s.arrive(records, sent) })
-		if lost {
-			s.w.excuse(records)
+		m := &simMessage{data: slices.Clone(batch[i].Data), records: numbers(d)[before:], all: d.next - h.Sequence, sent: time.Now()}
+		s.messages = append(s.messages, m)
+		if s.w.later(func() { s.arrive(m) }) {
+			s.w.note(s.w.lost, m.records)
 		}
 		s.w.step()
 		s.w.mu.Unlock()
@@ -187,35 +286,48 @@ func (s *simSession) Send(ctx context.Context, batch []transport.Outgoing) (int,
 func (s *simSession) domain() *testDomain {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.domains[0] == nil {
+		return &testDomain{}
+	}
 	return s.domains[0]
 }
 
-func (w *simWorld) excuse(records []int) {
+func (w *simWorld) note(set map[int]bool, records []int) {
 	for _, n := range records {
-		w.excused[n] = true
+		set[n] = true
 	}
 }
 
-func (s *simSession) arrive(records []int, sent time.Time) {
-	if s.gone || !s.barrier.IsZero() && !sent.After(s.barrier) {
-		s.w.excuse(records) // reordered behind what confirmed it
+func (s *simSession) arrive(m *simMessage) {
+	if m.arrived {
+		return // DTLS lets no copy through
+	}
+	if s.left {
+		s.w.note(s.w.lost, m.records) // the network had it for too long
+	}
+	if !s.barrier.IsZero() && !m.sent.After(s.barrier) {
+		s.w.note(s.w.late, m.records) // reordered behind what confirmed it
 	}
 	if s.w.epoch == s.epoch && !s.gone {
-		s.pending = append(s.pending, records...)
+		m.arrived = true
+		s.receiver.Message(transport.Incoming{Data: m.data, Received: time.Now()})
 	}
-}
-
-// write is the sinks' part.
-func (s *simSession) write() {
-	for _, n := range s.pending {
-		s.w.durable[n]++
-	}
-	s.pending = nil
 }
 
 func (s *simSession) Probe(ctx context.Context) error {
 	answer := make(chan struct{}, 64)
 	begun := time.Now()
+	written := func() { // the collector's answer leaves it
+		s.w.mu.Lock()
+		defer s.w.mu.Unlock()
+		if s.w.epoch != s.epoch || s.gone {
+			return
+		}
+		s.w.step()
+		if s.w.epoch == s.epoch {
+			s.w.later(func() { answer <- struct{}{} })
+		}
+	}
 	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		s.w.mu.Lock()
 		s.w.step()
@@ -226,12 +338,7 @@ func (s *simSession) Probe(ctx context.Context) error {
 			if begun.After(s.barrier) {
 				s.barrier = begun
 			}
-			s.write()
-			s.w.step()
-			if s.w.epoch == 0 {
-				return
-			}
-			s.w.later(func() { answer <- struct{}{} })
+			s.receiver.Barrier(func() { s.w.wg.Go(written) })
 		})
 		s.w.mu.Unlock()
 		select {
@@ -253,17 +360,40 @@ func (s *simSession) Close(ctx context.Context) error {
 	s.fail(nil)
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	s.w.later(func() { s.gone = true })
+	s.w.later(func() {
+		if s.w.epoch == s.epoch && !s.gone {
+			s.close()
+			s.left = true
+		}
+	})
 	return nil
+}
+
+// unarrived is how many records did not arrive: on sessions where something
+// came after them, so that the collector can know, and with no such message.
+func (w *simWorld) unarrived() (told, silent uint64) {
+	for _, s := range w.sessions {
+		var tail uint64
+		for _, m := range s.messages {
+			if m.arrived {
+				told, tail = told+tail, 0
+			} else {
+				tail += uint64(m.all)
+			}
+		}
+		silent += tail
+	}
+	return told, silent
 }
 
 // simulate runs one seed and returns what happened, in short.
 func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, stops, replayed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	w := &simWorld{
-		rng: rng, durable: map[int]int{}, excused: map[int]bool{}, epoch: 1, epochs: 1,
+		rng: rng, durable: &simDisk{written: map[int]int{}}, lost: map[int]bool{}, late: map[int]bool{},
 		delay: time.Duration(1+rng.IntN(40)) * time.Millisecond,
 	}
+	w.begin()
 	if seed%3 != 0 {
 		w.loss, w.dup = 0.2*rng.Float64()*rng.Float64(), 0.05
 		w.jitter = time.Duration(rng.IntN(300)) * time.Millisecond
@@ -295,9 +425,22 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, stops, repla
 	}
 	w.wg.Wait()
 	sum := e.Summary()
-	missing := 0
+	for _, s := range w.sessions {
+		if s.epoch == w.epoch && !s.gone {
+			s.close()
+		}
+	}
+	w.account()
+	w.wg.Wait() // for answers that nobody waits for
+	missing, gone := 0, uint64(0)
 	for i := 1; i <= n; i++ {
-		if w.durable[i] == 0 && !w.excused[i] {
+		if w.durable.written[i] > 0 {
+			continue
+		}
+		gone++
+		// What a probe overtook is there, unless the process ended before it
+		// came, or had written again.
+		if !w.lost[i] && (!w.late[i] || w.crashed+w.stopped == 0) {
 			missing++
 		}
 	}
@@ -315,6 +458,16 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, stops, repla
 	if w.crashed+w.stopped == 0 && seed%3 == 0 && sum.RecordsReplayed > 0 {
 		t.Errorf("seed %d: %d replayed without a crash or a loss", seed, sum.RecordsReplayed)
 	}
+	// The collector knows what did not arrive, but for what nothing came after,
+	// and what it forgot with its process.
+	if told, silent := w.unarrived(); w.crashed == 0 {
+		// Between sets that could not be read it does not know which are lost.
+		a := &w.told
+		if a.Lost > told || a.Lost+a.Unreadable < told || a.Unreadable == 0 && a.Lost != told || gone > told+silent {
+			t.Errorf("seed %d: %d records are nowhere, %d did not arrive and %d as the last of a session, the collector's account is %+v",
+				seed, gone, told, silent, w.told)
+		}
+	}
 	for i := 1; i < len(w.dials); i++ {
 		if gap := w.dials[i].Sub(w.dials[i-1]); gap < time.Second {
 			t.Errorf("seed %d: dialled again after %v", seed, gap)
@@ -324,8 +477,8 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, stops, repla
 }
 
 // Over thousands of seeds every record is written at least once, unless the
-// network itself lost it; none goes before its Template; there are never more
-// than two sessions.
+// network itself lost it, and then the collector knows; none goes before its
+// Template; there are never more than two sessions.
 func TestSimulation_CrashesAtEveryStep(t *testing.T) {
 	seeds := uint64(2000)
 	if testing.Short() || raceEnabled {

@@ -82,6 +82,7 @@ func (e *Exporter) watch(now time.Time) {
 			continue
 		case heartbeat.Handshake:
 			l.machine.Want(rotation.Suspicion)
+			s.doubtTemplates(now)
 			continue
 		case heartbeat.None:
 		}
@@ -94,6 +95,19 @@ func (e *Exporter) watch(now time.Time) {
 			err = errStalled
 		}
 		e.lose(s, now, err)
+	}
+}
+
+// doubtTemplates has the Templates sent again when an answer is overdue: it may
+// be that data waits for one that the network lost each time.
+func (s *session) doubtTemplates(now time.Time) {
+	if !s.canProbe {
+		return
+	}
+	for i := range s.domains {
+		if sc := s.domains[i].schedule; sc != nil {
+			sc.Doubt(now)
+		}
 	}
 }
 

@@ -85,6 +85,14 @@ func (s *Schedule) Due(now time.Time, messages uint64) bool {
 	return !s.next.IsZero() && !now.Before(s.next)
 }
 
+// Doubt makes the Templates due at once on a transport that may have lost them:
+// a collector that lacks one confirms nothing.
+func (s *Schedule) Doubt(now time.Time) {
+	if s.told && !s.cfg.Reliable {
+		s.next = now
+	}
+}
+
 // Repeating reports whether the quick repetitions of what was announced are
 // not all done: the collector may not know it yet.
 func (s *Schedule) Repeating() bool { return !s.cfg.Reliable && s.repeats < len(DefaultRepeats) }

@@ -179,3 +179,33 @@ func TestActive_Clone(t *testing.T) {
 		t.Errorf("%v: the original has changed", err)
 	}
 }
+
+func TestSchedule_Doubt(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	s := NewSchedule(ScheduleConfig{Refresh: time.Hour})
+	s.Doubt(at(0))
+	s.Announced(at(0), 0)
+	for _, k := range []int{1, 4} {
+		if !s.Due(at(k), 0) {
+			t.Fatalf("no repetition at %d s", k)
+		}
+		s.Sent(at(k), 0)
+	}
+	if s.Due(at(10), 0) {
+		t.Error("due without a reason")
+	}
+	s.Doubt(at(10))
+	if !s.Due(at(10), 0) {
+		t.Error("not due although doubted")
+	}
+	s.Sent(at(10), 0)
+	if s.Due(at(11), 0) || !s.Due(at(10+3600), 0) {
+		t.Errorf("next %v", s.Next())
+	}
+	r := NewSchedule(ScheduleConfig{Reliable: true})
+	r.Announced(at(0), 0)
+	r.Doubt(at(1))
+	if r.Due(at(2), 0) {
+		t.Error("a reliable transport needs no repetition (RFC 7011, Section 8.4)")
+	}
+}
