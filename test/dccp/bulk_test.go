@@ -3,6 +3,8 @@
 package dccp
 
 import (
+	"errors"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -29,12 +31,14 @@ func bulkThere(t *testing.T, n *harness.Network, ip addresses, messages int) {
 	k := accept(t, l)
 	k.SetDeadline(time.Now().Add(40 * time.Second))
 	got := make([]bool, messages+1)
+	var end error // of their reading
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		buf := make([]byte, 4096)
 		for {
 			n, err := k.Read(buf)
 			if err != nil {
+				end = err
 				return
 			}
 			if i := number(buf[:n]); i >= 1 && i <= messages {
@@ -91,10 +95,23 @@ func bulkThere(t *testing.T, n *harness.Network, ip addresses, messages int) {
 	if came < messages*8/10 || messages-arrived-lost > messages/20 {
 		t.Errorf("%d of %d came, nothing is known of %d", came, messages, messages-arrived-lost)
 	}
-	// Linux at times runs ahead of the Sequence Window it has told us; Syncs
-	// bring both together again.
-	if s.OptionErrors+s.VectorsInvalid+s.Unexpected > 0 {
+	whole(t, s, end)
+}
+
+// whole judges how a connection has lived. Linux at times runs ahead of the
+// Sequence Window that it has told us: such packets have to be few, Syncs have
+// to bring both ends together again (RFC 4340, Section 7.5), and the connection
+// has to end in order, for whoever reads at its end.
+func whole(t *testing.T, s dccp.Stats, end error) {
+	t.Helper()
+	if s.OptionErrors+s.VectorsInvalid+s.Unexpected+s.DataOverflow > 0 {
 		t.Errorf("%+v", s)
+	}
+	if invalid := s.SequenceInvalid + s.SyncInvalid; invalid > s.PacketsReceived/100 || invalid > 0 && s.SyncsSent == 0 {
+		t.Errorf("%d of %d packets out of step, %d Syncs", invalid, s.PacketsReceived, s.SyncsSent)
+	}
+	if !errors.Is(end, io.EOF) {
+		t.Errorf("ended by %v", end)
 	}
 }
 
@@ -127,10 +144,12 @@ func bulkBack(t *testing.T, n *harness.Network, ip addresses, messages int) {
 	}
 	c.SetDeadline(time.Now().Add(40 * time.Second))
 	came, last := 0, 0
+	var end error
 	buf := make([]byte, 4096)
 	for {
 		n, err := c.Read(buf)
 		if err != nil {
+			end = err
 			break
 		}
 		i := number(buf[:n])
@@ -149,9 +168,5 @@ func bulkBack(t *testing.T, n *harness.Network, ip addresses, messages int) {
 	if s.FeaturesChanged < 10 {
 		t.Errorf("%d changes of features: Linux negotiates all the time", s.FeaturesChanged)
 	}
-	// Linux at times runs ahead of the Sequence Window it has told us; Syncs
-	// bring both together again.
-	if s.OptionErrors+s.Unexpected+s.DataOverflow > 0 {
-		t.Errorf("%+v", s)
-	}
+	whole(t, s, end)
 }
