@@ -57,7 +57,9 @@ type SessionAccount struct {
 	RecordsReceived        uint64    `json:"records_received"`
 	ControlRecordsReceived uint64    `json:"control_records_received"`
 	Loss
-	Streams []StreamAccount `json:"streams"`
+	// PerStream: each Template keeps to one SCTP stream (RFC 6526).
+	PerStream bool            `json:"per_stream,omitempty"`
+	Streams   []StreamAccount `json:"streams"`
 }
 
 // StreamAccount is the loss account of one stream of one Observation Domain.
@@ -68,6 +70,9 @@ type StreamAccount struct {
 	// count them.
 	DataRecordsReceived uint64 `json:"data_records_received"`
 	Loss
+	// LossyTemplates are those whose records may be lost on the stream, if
+	// PerStream: what is lost is theirs.
+	LossyTemplates []uint16 `json:"lossy_templates,omitempty"`
 }
 
 // Accounts returns the loss account of each exporter, by identity.
@@ -117,10 +122,11 @@ func (r *receiver) account(snap *SessionSnapshot) SessionAccount {
 	a := SessionAccount{
 		Session: snap.Session, Remote: snap.Remote, Scheme: snap.Scheme, Resumed: r.peer.Resumed, Opened: r.opened,
 		RecordsReceived: snap.Records, ControlRecordsReceived: snap.ControlRecords, Loss: lossOf(&snap.Sequence),
+		PerStream: snap.PerStreamSessions > snap.PerStreamBroken,
 	}
 	for i := range snap.Streams {
 		s := &snap.Streams[i]
-		a.Streams = append(a.Streams, StreamAccount{s.Domain, s.Stream, s.Received, lossOf(&s.SequenceStats)})
+		a.Streams = append(a.Streams, StreamAccount{s.Domain, s.Stream, s.Received, lossOf(&s.SequenceStats), s.Lossy})
 	}
 	slices.SortFunc(a.Streams, func(a, b StreamAccount) int {
 		return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Stream, b.Stream))

@@ -47,7 +47,7 @@ func TestAccounts(t *testing.T) {
 	other.Closed(transport.ErrClosed)
 
 	stream := func(domain uint32, stream uint16, received uint64, l Loss) StreamAccount {
-		return StreamAccount{domain, stream, received, l}
+		return StreamAccount{Domain: domain, Stream: stream, DataRecordsReceived: received, Loss: l}
 	}
 	want := []ExporterAccount{
 		{Exporter: "192.0.2.1", RecordsReceived: 7, Loss: Loss{RecordsLost: 6, RecordsLate: 1, RecordsDuplicate: 1, RecordsUndecodable: 1}, SessionsOpened: 2, Sessions: []SessionAccount{

@@ -24,6 +24,7 @@ type stream struct {
 	id       uint16
 	received uint64 // Data Records
 	logged   uint64 // of the account, in the log
+	lossy    bool   // some of its data may be lost (RFC 6526)
 	convention
 	sequence
 }

@@ -7,6 +7,7 @@ import (
 	"ipfixsuite/ipfix"
 	"ipfixsuite/record"
 	"ipfixsuite/templates"
+	"ipfixsuite/transport"
 )
 
 // A counting sink checks each batch against its own walk over the records.
@@ -49,16 +50,28 @@ func FuzzReceiver(f *testing.F) {
 	seed(message(1, 9, set(3, "0102 0003 0001  0090 0004  00a6 0008  00a7 0004"), set(258, "00000007 0000000000000005 00000009")))
 	seed(message(1, 0, set(3, "0104 0005 0002  012f 0002  015a 0004  0153 0001  0158 0001  0155 ffff"), set(260, "0064 00007ed9 03 03 0b 776964676574436f756e74")))
 	seed(message(1, 0, set(2, addresses), set(2, "0100 0000"), set(2, "0002 0000"), set(256, flow)))
+	seed(message(1, 0, tellsOf, addrs, lossily), message(1, 1, addrsData), message(1, 9, addrsData), message(1, 10, addrsEnd, addrs, reliably, addrsData))
 	seed(unhex("0009 0001 00000000 00000000 00000000 00000000"), message(1, 0, unhex("0101 0003")))
 	f.Fuzz(func(t *testing.T, b []byte, reliable bool) {
 		sink := &counting{t: t}
 		limits := templates.Limits{Domains: 4, Templates: 80, Fields: 2200, HeldSets: 20, HeldBytes: 1 << 14}
 		c := New(Config{Offline: true, Sinks: []Sink{sink}, SessionLimits: limits, TotalLimits: templates.Limits{Domains: 1, Templates: 10, Fields: 100, HeldSets: 4, HeldBytes: 1 << 10}})
 		props := udp
+		var r transport.Receiver
 		if reliable {
 			props = tcp
+			if len(b)%2 == 0 { // the octets of seconds are streams there
+				props = sctp
+			}
 		}
-		r := open(t, c, "exporter", 1, props)
+		give := func(second int, m []byte) {
+			if props == sctp {
+				r.Message(transport.Incoming{Data: m, Stream: uint16(second % 4), Unordered: second%64 == 63, Received: start})
+			} else {
+				send(r, second, m)
+			}
+		}
+		r = open(t, c, "exporter", 1, props)
 		var framed, octets, messages, fine uint64
 		for second := 0; len(b) >= 3; {
 			n := min(int(binary.BigEndian.Uint16(b)), len(b)-3)
@@ -69,7 +82,7 @@ func FuzzReceiver(f *testing.F) {
 			octets += uint64(n)
 			if h, err := ipfix.ParseHeader(m); err == nil || h.Length >= ipfix.HeaderLen {
 				before := c.Stats().MessagesRefused
-				send(r, second, m)
+				give(second, m)
 				if c.Stats().MessagesRefused == before {
 					fine++
 					for _, err := range ipfix.Sets(m) {
@@ -78,7 +91,7 @@ func FuzzReceiver(f *testing.F) {
 					}
 				}
 			} else {
-				send(r, second, m)
+				give(second, m)
 			}
 			st := c.Stats()
 			if tm := st.Templates; tm.Domains > 5 || tm.Templates > 80 || tm.Fields > 2200 || tm.HeldSets > 20 || tm.HeldBytes > 1<<14 {
@@ -97,6 +110,9 @@ func FuzzReceiver(f *testing.F) {
 		}
 		if st.Records != sink.records {
 			t.Errorf("%d records counted, the sink got %d", st.Records, sink.records)
+		}
+		if st.PerStreamBroken > st.PerStreamSessions || st.PerStreamSessions > 1 || st.PerStreamSessions > 0 && props != sctp {
+			t.Errorf("%+v", st.Counters)
 		}
 		if st.Malformed > st.Messages || st.OtherVersions > st.Malformed {
 			t.Errorf("%+v", st.Counters)

@@ -8,7 +8,7 @@ import (
 // interpret reads options data that describes the export itself.
 func (r *receiver) interpret(k Control, t *ipfix.Template, body []byte) {
 	switch k {
-	case ElementTypes, ExportingReliability, MeteringReliability:
+	case ElementTypes, ExportingReliability, MeteringReliability, RecordsReliability:
 	default:
 		return
 	}
@@ -16,9 +16,12 @@ func (r *receiver) interpret(k Control, t *ipfix.Template, body []byte) {
 	rs.Reset(t, body)
 	for rs.Next() {
 		r.values = rs.Values(r.values)
-		if k == ElementTypes {
+		switch k {
+		case ElementTypes:
 			r.learn(t)
-		} else {
+		case RecordsReliability:
+			r.reliability(t)
+		default:
 			r.report(k, t)
 		}
 	}
@@ -43,6 +46,22 @@ func (r *receiver) learn(t *ipfix.Template) {
 	if n, ok := r.allow(); ok {
 		r.log().Warn("element type ignored", "domain", r.meta.Domain, "error", err, "suppressed", n)
 	}
+}
+
+// reliability takes a Data Records Reliability record (RFC 6526, Section 4.2).
+func (r *receiver) reliability(t *ipfix.Template) {
+	var id uint16
+	lossy := false
+	for i := range t.Fields {
+		switch f := &t.Fields[i]; {
+		case f.PEN != 0:
+		case i < t.Scope && f.Num == templateID:
+			id = uint16(r.values[i].Num)
+		case i >= t.Scope && f.Num == dataRecordsReliability:
+			lossy = string(r.values[i].View) == "\x02" // false (RFC 7011, Section 6.1.5)
+		}
+	}
+	r.perStreamTold(id, lossy)
 }
 
 // report takes reliability statistics (RFC 7011, Sections 4.2 and 4.3).

@@ -8,13 +8,14 @@ import (
 // Control says which part of the export itself an Options Template describes.
 type Control uint8
 
-// The kinds of RFC 7011, Section 4, and of RFC 5610.
+// The kinds of RFC 7011, Section 4, of RFC 5610 and RFC 6526.
 const (
 	NoControl            Control = iota // flow records, or options data about something else
 	MeteringStatistics                  // RFC 7011, Section 4.1
 	MeteringReliability                 // what the Metering Process left out, Section 4.2
 	ExportingReliability                // what the Exporting Process dropped, Section 4.3
 	FlowKeys                            // which fields of a Template are Flow Keys, Section 4.4
+	RecordsReliability                  // how reliably a Template's records are sent, RFC 6526
 	ElementTypes                        // what an element is called and means, RFC 5610
 )
 
@@ -35,10 +36,11 @@ const (
 	notSentPacketTotalCount      = 167
 	notSentOctetTotalCount       = 168
 	flowKeyIndicator             = 173
+	dataRecordsReliability       = 276
 )
 
 // ControlOf recognises the Options Templates of RFC 7011, Section 4, and of
-// RFC 5610 by their elements; further elements do no harm.
+// RFC 5610 and RFC 6526 by their elements; further elements do no harm.
 func ControlOf(t *ipfix.Template) Control {
 	if !t.Options() {
 		return NoControl
@@ -62,6 +64,8 @@ func ControlOf(t *ipfix.Template) Control {
 		return MeteringStatistics
 	case option.keys && scope.template:
 		return FlowKeys
+	case option.reliable && scope.template:
+		return RecordsReliability
 	case option.typed && scope.element:
 		var ids [16]ie.ID
 		list := ids[:0]
@@ -77,8 +81,8 @@ func ControlOf(t *ipfix.Template) Control {
 
 // control is what a Control is recognised by.
 type control struct {
-	notSent, ignored, exported, keys, typed bool
-	exporting, metering, template, element  bool
+	notSent, ignored, exported, keys, typed, reliable bool
+	exporting, metering, template, element            bool
 }
 
 func (c *control) note(num uint16) {
@@ -91,6 +95,8 @@ func (c *control) note(num uint16) {
 		c.exported = true
 	case flowKeyIndicator:
 		c.keys = true
+	case dataRecordsReliability:
+		c.reliable = true
 	case 339: // informationElementDataType
 		c.typed = true
 	case exporterIPv4Address, exporterIPv6Address, exportingProcessID:

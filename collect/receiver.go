@@ -49,6 +49,7 @@ type receiver struct {
 	// refreshed is when the repetition of a Template was noted last.
 	refreshed time.Time
 	parked    []parked // barriers that wait for Templates
+	perStream perStream
 
 	// Of the message under way.
 	meta     record.Meta
@@ -75,8 +76,9 @@ func newReceiver(c *Collector, p transport.Peer, props transport.Properties, e *
 			HeldAge:  c.cfg.HeldAge,
 			Limits:   c.cfg.SessionLimits,
 		}, c.budget),
-		domains: make(map[uint32]*domain),
-		meta:    record.Meta{Exporter: p.Identity, Session: p.Session},
+		domains:   make(map[uint32]*domain),
+		perStream: newPerStream(props),
+		meta:      record.Meta{Exporter: p.Identity, Session: p.Session},
 	}
 	r.onChange, r.onHeld, r.onExpiry = r.changed, r.released, r.expired
 	return r
@@ -155,6 +157,7 @@ func (r *receiver) message(m transport.Incoming) {
 		if st.take(r.seq) {
 			r.tellConvention(st.after)
 		}
+		r.perStreamMessage(m, st)
 	}
 	// What was received stays with the transport.
 	r.reader = ipfix.SetReader{}
@@ -220,7 +223,11 @@ func (r *receiver) forget(d *domain) {
 
 // data takes a Data Set.
 func (r *receiver) data(set ipfix.Set) {
-	if t := r.dom.store.Lookup(set.ID); t != nil {
+	t := r.dom.store.Lookup(set.ID)
+	if r.perStream.state != perStreamNever && len(set.Body) > 0 {
+		r.perStreamData(set.ID, t)
+	}
+	if t != nil {
 		r.n.DataSets++
 		r.seq.records += r.deliver(t, set.Body, set.BodyOffset())
 		return
@@ -283,6 +290,9 @@ func whole(t *ipfix.Template, body []byte) []byte {
 func (r *receiver) changed(ch templates.Change) {
 	r.n.TemplateRecords++
 	r.noteTemplates(ch.Kind)
+	if r.perStream.state != perStreamNever {
+		r.perStreamTemplate(ch)
+	}
 	switch ch.Kind {
 	case templates.Defined, templates.Redefined:
 		r.noteUnknown(ch.Template)

@@ -100,10 +100,14 @@ func (r *receiver) snapshot() SessionSnapshot {
 		Session: r.peer.Session, Remote: r.peer.Remote.String(), Scheme: r.peer.Scheme,
 		SessionStats: r.stats(), Faults: maps.Clone(r.faults),
 	}
+	lossy := r.perStream.lossy()
 	for id, d := range r.domains {
 		for i := range d.streams {
 			s := &d.streams[i]
-			snap.Streams = append(snap.Streams, StreamStats{Domain: id, Stream: s.id, Received: s.received, CountsItself: s.after, SequenceStats: s.SequenceStats})
+			snap.Streams = append(snap.Streams, StreamStats{
+				Domain: id, Stream: s.id, Received: s.received, CountsItself: s.after, SequenceStats: s.SequenceStats,
+				Lossy: lossy[perTemplateStream{id, s.id}],
+			})
 		}
 	}
 	return snap

@@ -31,6 +31,9 @@ type Counters struct {
 	TemplateRecords uint64 `json:"templateRecords"` // definitions and withdrawals
 	UnknownElements uint64 `json:"unknownElements"` // fields of new templates not in any registry
 	Barriers        uint64 `json:"barriers"`        // asked for by peers
+
+	PerStreamSessions uint64 `json:"perStreamSessions"` // that began to keep RFC 6526
+	PerStreamBroken   uint64 `json:"perStreamBroken"`   // of those: broke it
 }
 
 func (c *Counters) add(o *Counters) {
@@ -55,6 +58,8 @@ func (c *Counters) add(o *Counters) {
 	c.TemplateRecords += o.TemplateRecords
 	c.UnknownElements += o.UnknownElements
 	c.Barriers += o.Barriers
+	c.PerStreamSessions += o.PerStreamSessions
+	c.PerStreamBroken += o.PerStreamBroken
 }
 
 // SessionStats is the account of one session, or of several.
@@ -125,6 +130,9 @@ type StreamStats struct {
 	// CountsItself: the exporter's Sequence Numbers include their own message,
 	// against RFC 7011, Section 3.1; the account allows for it.
 	CountsItself bool `json:"countsItself,omitempty"`
+	// Lossy are the Templates whose records may be lost on the stream, as far
+	// as the exporter keeps RFC 6526: what is lost is theirs.
+	Lossy []uint16 `json:"lossy,omitempty"`
 	SequenceStats
 }
 
