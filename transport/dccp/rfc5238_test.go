@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -323,99 +321,5 @@ func TestRFC5238_3_3_FatesDoNotWait(t *testing.T) {
 		}
 		_ = s.conn.Abort()
 		<-session.Done()
-	})
-}
-
-// TestRFC5238_3_4_NothingUnprotected: Section 3.4, MUST NOT: what is not
-// protected by DTLS is neither sent on a connection that carries it, nor taken.
-func TestRFC5238_3_4_NothingUnprotected(t *testing.T) {
-	const secret, forged = "a message of IPFIX", "inserted by somebody else"
-	inBubble(t, nil, func(t *testing.T, s *secured) {
-		plaintext := append([]byte{23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(len(forged))}, forged...)
-		insert := func(c *Conn) {
-			for _, b := range [][]byte{[]byte(forged), plaintext} {
-				if _, err := c.tryQueue(b); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		// Before there is any DTLS.
-		early, err := s.lan.dial(t.Context(), t, "192.0.2.3:5", collectorTo, secureService, Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		insert(early)
-
-		session, a := s.dial(s.dialer())
-		for what, write := range map[string]func() error{
-			"Write":    func() error { _, err := s.conn.Write([]byte(forged)); return err },
-			"Send":     func() error { _, err := s.conn.Send(t.Context(), []byte(forged)); return err },
-			"TrySend":  func() error { _, err := s.conn.TrySend([]byte(forged)); return err },
-			"Transmit": func() error { _, err := s.conn.Transmit(t.Context(), []byte(forged)); return err },
-		} {
-			if err := write(); !errors.Is(err, ErrSecured) {
-				t.Errorf("%s: %v", what, err)
-			}
-		}
-		s.send(session, secret)
-		a.expect(t, secret)
-		if sent := s.lan.packets(func(p lanPacket) bool {
-			return strings.Contains(string(p.Data), secret) || p.from.Addr() != netipOf("192.0.2.3") && strings.Contains(string(p.Data), forged)
-		}); len(sent) > 0 {
-			t.Errorf("%d packets went unprotected", len(sent))
-		}
-		insert(s.conn)
-		s.send(session, secret)
-		a.expect(t, secret)
-		if d := s.listener.Stats().Dropped; d["plaintext"] != 1 || d["malformed"] != 1 || d["stale"] != 2 {
-			t.Errorf("dropped: %v", d)
-		}
-		if len(s.opened) > 0 {
-			t.Error("a session without DTLS")
-		}
-		_ = early.Abort()
-		s.part(session, a)
-	})
-}
-
-// TestRFC5238_3_4_EndTogether: Section 3.4: a DTLS connection does not outlive
-// its DCCP connection; here neither does the other way round.
-func TestRFC5238_3_4_EndTogether(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, s *secured) {
-		d := s.dialer()
-		session, a := s.dial(d)
-		_ = s.conn.Abort()
-		<-session.Done()
-		if err := <-a.closed; err == nil || session.Err() == nil {
-			t.Errorf("an aborted connection is no orderly end: %v, %v", err, session.Err())
-		}
-		session, a = s.dial(d)
-		s.part(session, a)
-		<-s.conn.Done()
-		if err := s.conn.Err(); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("the connection ended by %v", err)
-		}
-	})
-}
-
-// TestRFC5238_3_4_ResumedOnANewConnection: Section 3.4: each connection may
-// resume the session of one before.
-func TestRFC5238_3_4_ResumedOnANewConnection(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, s *secured) {
-		d := s.dialer()
-		var conns []*Conn
-		for i := range 3 {
-			session, a := s.dial(d)
-			if session.Peer().Resumed != (i > 0) || a.peer.Resumed != (i > 0) {
-				t.Errorf("session %d resumed: %v, %v", i, session.Peer().Resumed, a.peer.Resumed)
-			}
-			if slices.Contains(conns, s.conn) {
-				t.Error("on a connection that was used before")
-			}
-			conns = append(conns, s.conn)
-			s.send(session, "x")
-			a.expect(t, "x")
-			s.part(session, a)
-		}
 	})
 }
