@@ -42,6 +42,7 @@ var may = map[string][]string{
 	"transport/dccp/ccid3":     {"transport/dccp/wire", "transport/dccp/ccid"},
 	"transport/dccp/ccidtest":  {"transport/dccp/wire", "transport/dccp/ccid", "transport/dccp/sim"},
 	"endpoint":                 {"transport", "transport/credentials", "transport/udp", "transport/dtls", "transport/tcp", "transport/tlsmux", "transport/sctp", "transport/sctp/kernel", "transport/sctp/userspace", "transport/dccp", "transport/dccp/carrier", "transport/dccp/kernel"},
+	"doctor":                   {"endpoint", "transport", "transport/credentials", "transport/dtls", "transport/dccp", "transport/dccp/carrier", "transport/dccp/kernel"},
 	"pki":                      {},
 	"capture":                  {},
 	"metering":                 {"ie", "ipfix"},

@@ -16,6 +16,6 @@ func main() {
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := config.NewApp("collector", "receive flow records from IPFIX exporters, securely and without losing one",
-		stdin, stdout, stderr, serveCommand(), decodeCommand(), pkiCommand(), checkCommand())
+		stdin, stdout, stderr, serveCommand(), decodeCommand(), pkiCommand(), checkCommand(), doctorCommand())
 	return config.Run(ctx, app, args)
 }

@@ -16,6 +16,6 @@ func main() {
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := config.NewApp("exporter", "send flow records to IPFIX collectors, securely and without losing one",
-		stdin, stdout, stderr, runCommand(), checkCommand())
+		stdin, stdout, stderr, runCommand(), doctorCommand(), checkCommand())
 	return config.Run(ctx, app, args)
 }
