@@ -50,8 +50,10 @@ type association struct {
 	stats struct{ sent, bytesSent, received, bytesReceived, abandoned atomic.Uint64 }
 }
 
-// newAssociation takes over a connected, non-blocking socket.
-func newAssociation(file *os.File) (*association, error) {
+// newAssociation takes over a connected, non-blocking socket. Where the peer is
+// known, from being accepted, the association may have ended already: what it
+// brought is still to be read.
+func newAssociation(file *os.File, peer netip.AddrPort) (*association, error) {
 	rc, err := file.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -62,10 +64,15 @@ func newAssociation(file *os.File) (*association, error) {
 	a.receiver.init()
 	err = a.control(func(fd int) error {
 		s, err := getStatus(fd)
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.EINVAL) && peer.IsValid():
+			a.remote = peer
+			a.out, a.in = streamsTold(fd)
+		case err != nil:
 			return os.NewSyscallError("getsockopt SCTP_STATUS", err)
+		default:
+			a.in, a.out, a.remote = s.in, s.out, storage(s.primary)
 		}
-		a.in, a.out, a.remote = s.in, s.out, storage(s.primary)
 		a.partial = partialReliability(fd)
 		sa, err := unix.Getsockname(fd)
 		if err != nil {
@@ -75,6 +82,21 @@ func newAssociation(file *os.File) (*association, error) {
 		return nil
 	})
 	return a, err
+}
+
+// streamsTold finds the numbers of streams in the notification that an
+// association begins with.
+func streamsTold(fd int) (out, in int) {
+	var b [assocChangeLen]byte
+	n, _, flags, _, err := unix.Recvmsg(fd, b[:], nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if err != nil || flags&messageNotice == 0 {
+		return 1, 1
+	}
+	up, ok := parseNotice(b[:n])
+	if !ok || up.kind != noticeAssocChange || up.state != assocUp {
+		return 1, 1
+	}
+	return up.out, up.in
 }
 
 func (a *association) control(f func(fd int) error) error {

@@ -71,7 +71,7 @@ func TestKernel(t *testing.T) {
 		{"warm", func(t *testing.T) { pair(t, sctp.Config{}, sctp.Config{}) }},
 		{"messages", testMessages}, {"ipv6", testIPv6}, {"shutdown", testShutdown}, {"abort", testAbort},
 		{"auth", testAuth}, {"cancel", testCancel}, {"full", testFull}, {"allocations", testAllocations},
-		{"lifetime", testLifetime}, {"silence", testSilence}, {"addresses", testAddresses}, {"refused", testRefused},
+		{"lifetime", testLifetime}, {"silence", testSilence}, {"addresses", testAddresses}, {"refused", testRefused}, {"late", testLate},
 	} {
 		before := descriptors(t)
 		t.Run(c.name, c.test)
@@ -689,5 +689,50 @@ func testRefused(t *testing.T) {
 	l := listen(t, sctp.Config{}, "127.0.0.1:0")
 	if _, err := Listen([]netip.AddrPort{l.Addr()}, sctp.Config{}); err == nil {
 		t.Error("bound twice")
+	}
+}
+
+// What an association has brought that ended before it was accepted is still
+// taken, as RFC 7011, Section 10.2.4, asks of an end in order.
+func testLate(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		l := listen(t, sctp.Config{InStreams: 7}, "127.0.0.1:0")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		ca, err := Dial(ctx, nil, []netip.AddrPort{l.Addr()}, sctp.Config{InStreams: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := begin(t, ca)
+		c.send(t, sctp.Message{Data: []byte("first")}, sctp.Message{Stream: 1, Data: []byte("second")})
+		c.drain(t)
+		if abort {
+			c.Abort("")
+		} else if err := c.Shutdown(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.over(t); !errors.Is(err, transport.ErrClosed) {
+			t.Errorf("client: %v", err)
+		}
+		sa, err := l.Accept(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := begin(t, sa)
+		if out, in := s.Streams(); out != 5 || in != 7 || s.RemoteAddr() != c.LocalAddr() || s.LocalAddr() != l.Addr() {
+			t.Errorf("%d streams out and %d in, from %v to %v", out, in, s.RemoteAddr(), s.LocalAddr())
+		}
+		for i, want := range []string{"first", "second"} {
+			if got := s.next(t, sctp.EventMessage).Message; string(got.Data) != want || int(got.Stream) != i {
+				t.Errorf("got %q on stream %d", got.Data, got.Stream)
+			}
+		}
+		_, err = s.over(t)
+		if lost, ok := errors.AsType[*sctp.LostError](err); ok != abort || ok && !lost.Aborted || !ok && !errors.Is(err, transport.ErrPeerClosed) {
+			t.Errorf("aborted %v: the end is %v", abort, err)
+		}
+		if _, err := s.Send(ctx, []sctp.Message{{Data: []byte("x")}}); err == nil {
+			t.Error("an association that is over took a message")
+		}
 	}
 }

@@ -118,7 +118,7 @@ func Dial(ctx context.Context, local, remote []netip.AddrPort, cfg sctp.Config) 
 		_ = file.Close()
 		return nil, dialErr(remote[0], err)
 	}
-	a, err := newAssociation(file)
+	a, err := newAssociation(file, netip.AddrPort{})
 	if err != nil {
 		_ = file.Close()
 		return nil, dialErr(remote[0], err)
@@ -212,8 +212,9 @@ const acceptPause = 50 * time.Millisecond
 func (l *acceptor) Accept(ctx context.Context) (sctp.Association, error) {
 	for {
 		var fd int
+		var peer unix.Sockaddr
 		var errno error
-		err := interruptible(ctx, l.file.SetReadDeadline, func() (err error) { fd, errno, err = l.accept(); return err })
+		err := interruptible(ctx, l.file.SetReadDeadline, func() (err error) { fd, peer, errno, err = l.accept(); return err })
 		if ctx.Err() != nil {
 			if fd >= 0 {
 				_ = unix.Close(fd)
@@ -225,12 +226,12 @@ func (l *acceptor) Accept(ctx context.Context) (sctp.Association, error) {
 		}
 		if errno == nil {
 			file := os.NewFile(uintptr(fd), "sctp")
-			a, err := newAssociation(file)
+			a, err := newAssociation(file, addrPort(peer))
 			if err == nil {
 				l.accepted.Add(1)
 				return a, nil
 			}
-			_ = file.Close() // it ended meanwhile
+			_ = file.Close()
 		}
 		l.refused.Add(1)
 		if errors.Is(errno, unix.EMFILE) || errors.Is(errno, unix.ENFILE) || errors.Is(errno, unix.ENOMEM) || errors.Is(errno, unix.ENOBUFS) {
@@ -246,13 +247,13 @@ func (l *acceptor) Accept(ctx context.Context) (sctp.Association, error) {
 	}
 }
 
-func (l *acceptor) accept() (fd int, errno, err error) {
+func (l *acceptor) accept() (fd int, peer unix.Sockaddr, errno, err error) {
 	fd = -1
 	err = l.rc.Read(func(s uintptr) bool {
-		fd, _, errno = unix.Accept4(int(s), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, peer, errno = unix.Accept4(int(s), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		return !errors.Is(errno, unix.EAGAIN)
 	})
-	return fd, errno, err
+	return fd, peer, errno, err
 }
 
 // Addr implements sctp.Acceptor.
