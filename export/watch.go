@@ -59,7 +59,8 @@ func (e *Exporter) watch(now time.Time) {
 	if s == nil {
 		return
 	}
-	if at := l.choice.ReturnAt(); l.stray() && l.next == nil && l.building == nil || !at.IsZero() && !now.Before(at) {
+	at := l.choice.ReturnAt()
+	if alone := l.next == nil && l.building == nil; alone && (l.stray() || !at.IsZero() && !now.Before(at)) {
 		l.machine.Want(rotation.Path)
 	}
 	if s.tries > 0 && now.Sub(s.failing) >= failingLong {

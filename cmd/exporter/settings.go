@@ -85,7 +85,7 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 	if s.source == "" {
 		return nil, config.Usage("one of "+source.Kinds, "--source is missing")
 	}
-	if err := config.Positive(c, "idle-timeout", "dead-after"); err != nil {
+	if err := config.Positive(c, "idle-timeout", "dead-after", "return-after"); err != nil {
 		return nil, err
 	}
 	if c.Duration("stall-after") < 0 {
@@ -114,7 +114,8 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 	s.export = export.Config{
 		Domain: uint32(c.Uint("domain")), Registry: s.elems, Log: log,
 		MaxRate: c.Float64("max-rate"), TemplateRefresh: config.OrNever(c.Duration("template-refresh")),
-		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: deadAfter(c), StallAfter: c.Duration("stall-after"), GiveUp: giveUp(c, s.source),
+		Heartbeat: config.OrNever(c.Duration("heartbeat")), DeadAfter: deadAfter(c), StallAfter: c.Duration("stall-after"),
+		ReturnAfter: c.Duration("return-after"), GiveUp: giveUp(c, s.source),
 		FullHandshakeEvery: c.Int("full-handshake-every"), Retain: config.OrNever(c.Duration("retain")),
 		ProcessID: uint32(os.Getpid()),
 	}

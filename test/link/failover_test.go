@@ -63,3 +63,50 @@ func TestGnuTLS_Dies(t *testing.T) {
 		})
 	}
 }
+
+// The first collector of the list is returned to when it is well again, not
+// before it has been for a while, and by a rotation: no record is lost on the
+// way there or back.
+func TestFailover_Returns(t *testing.T) {
+	t.Parallel()
+	const rate = 1000
+	const after = 2 * time.Second
+	pki := harness.NewPKI(t, "collector", "exporter")
+	dirs := [...]string{filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second"), filepath.Join(t.TempDir(), "again")}
+	start := func(addr, dir string) *harness.Collector {
+		return harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + dir}, pki.Flags("collector")...)...)
+	}
+	first, second := start("127.0.0.1:0", dirs[0]), start("127.0.0.1:0", dirs[1])
+	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", "dtls+udp://" + first.Addr, "--to", "dtls+udp://" + second.Addr,
+		"--return-after", after.String()}, pki.Flags("exporter")...)...)
+	feed := &harness.Feeder{Rate: rate}
+	feed.Begin(e)
+	e.Wait(`"msg":"session opened"`)
+	harness.Until(t, "the first carries data", func() bool { return feed.Given() > rate })
+
+	died := time.Now()
+	first.Kill()
+	lost := e.LoggedAfter(died, 30*time.Second, `"msg":"session lost"`)
+	first = start(first.Addr, dirs[2])
+	back := e.LoggedAfter(lost, time.Minute, `"cause":"path"}`)
+	now := feed.Given()
+	harness.Until(t, "the first carries data again", func() bool { return feed.Given() > now+rate })
+	last := feed.End()
+	e.EndInput()
+	sum := e.Summary(time.Minute)
+	first.Stop()
+	second.Stop()
+	all := harness.Written(t, last, dirs[:]...)
+	again := harness.Written(t, last, dirs[2])
+	t.Logf("known after %v, back after %v more; %d of %d records with the first when it was back", lost.Sub(died).Round(time.Millisecond),
+		back.Sub(lost).Round(time.Millisecond), again.Present(), last)
+	if back.Sub(lost) < after*9/10 {
+		t.Errorf("back after %v", back.Sub(lost))
+	}
+	if missing := all.Missing(); missing != 0 || again[last] == 0 {
+		t.Errorf("%d of %d records missing, the last %d times with the first", missing, last, again[last])
+	}
+	if sum["collectors_lost"] != 1 || sum["rotations"] != 1 || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+		t.Errorf("exporter %v", sum)
+	}
+}
