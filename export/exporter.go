@@ -296,6 +296,7 @@ type loop struct {
 	lastErr   error // why there is no session
 	closing   bool
 	concluded bool // the final statistics are out
+	recovery  recovery
 
 	builder ipfix.Builder // Templates and the Exporter's own records
 	buf     []byte

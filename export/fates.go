@@ -1,6 +1,7 @@
 package export
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -82,4 +83,74 @@ func (e *Exporter) sendMissedAgain(s *session, now time.Time) {
 		e.cfg.Log.Debug("records lost on the way are sent again", "session", s.t.Peer().Session, "records", n)
 	}
 	s.missed, s.missedOctets = nil, 0
+}
+
+const (
+	// recoverTime is how long the fates of the last messages are waited for:
+	// longer than any round trip and delayed acknowledgement.
+	recoverTime = time.Second
+	// recoverStep is how often the transport is asked meanwhile.
+	recoverStep = 20 * time.Millisecond
+	// maxRecoveries bounds how often what was lost is sent again at the end,
+	// on a network that loses most of it.
+	maxRecoveries = 5
+	// maxGuesses bounds it when nothing is known to be lost: a transport may
+	// have no more to say, and the collector each record as often.
+	maxGuesses = 2
+)
+
+// recovery is the end of an Exporter whose transport loses messages and knows
+// which.
+type recovery struct {
+	until time.Time // then what nothing is known of counts as lost; zero: not begun
+	at    time.Time // ask again
+	n     int       // how often messages were sent again
+}
+
+// recover has what the last session lost sent again on itself: there is no next
+// one. The collector's account shows them as lost once, and as records that
+// came. again: there is something to send.
+func (e *Exporter) recover(s *session, now time.Time) (done, again bool) {
+	if s.tracker == nil || s.props.Reliable {
+		return true, false
+	}
+	r := &e.loop.recovery
+	if r.until.IsZero() {
+		r.until = now.Add(recoverTime)
+	}
+	r.at = time.Time{}
+	e.confirm(s, now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	unknown, late, most := 0, !now.Before(r.until), maxGuesses
+	if len(s.missed) > 0 {
+		most = maxRecoveries
+	}
+	out := slices.Concat(s.missed, s.kept.extract(func(k *keptMessage) bool {
+		if k.fate == open && k.m.withdraw == nil {
+			unknown++
+			return late
+		}
+		if k.fate == lost {
+			most = maxRecoveries
+		}
+		return k.fate == lost
+	}))
+	s.missed, s.missedOctets = nil, 0
+	switch {
+	case len(out) > 0 && r.n < most:
+		r.n++
+		r.until = time.Time{}
+		e.again(out...)
+		return false, true
+	case len(out) > 0:
+		for _, m := range out {
+			e.n.unconfirmed += uint64(m.records)
+			e.done(m, now)
+		}
+	case unknown > 0:
+		r.at = now.Add(recoverStep)
+		return false, false
+	}
+	return true, false
 }

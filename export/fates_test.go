@@ -163,3 +163,74 @@ func TestFates_UnacknowledgedIsKept(t *testing.T) {
 		}
 	})
 }
+
+// At the end there is no next session: what the last one lost goes out again on
+// itself, and what is not known to have arrived as well.
+func TestFates_LastSession(t *testing.T) {
+	plain := transport.Properties{Streams: 1, Confirms: transport.ConfirmTransport}
+	for _, row := range []struct {
+		name  string
+		props transport.Properties
+		loses func(n uint64) bool
+		fails bool
+	}{
+		{"a third is lost", plain, func(n uint64) bool { return n%3 == 0 }, false},
+		{"under DTLS", dtlsLike, func(n uint64) bool { return n%3 == 0 }, false},
+		{"the last ones are lost", plain, func(n uint64) bool { return n > 25 && n < 40 }, false},
+		{"nothing comes through", plain, func(n uint64) bool { return true }, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &lossy{testSession: newTestSession(1, row.props, 200), loses: row.loses}
+				e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1})
+				const n = 300
+				for i := 1; i <= n; i += 10 {
+					e.write(i, i+9)
+					time.Sleep(20 * time.Millisecond)
+				}
+				err := e.close(time.Minute)
+				came, sum := map[int]int{}, e.Summary()
+				for _, i := range numbers(a.domains[0]) {
+					came[i]++
+				}
+				if row.fails {
+					if err == nil || sum.RecordsUnconfirmed != n || len(came) != 0 {
+						t.Errorf("%v, %+v", err, sum)
+					}
+					return
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				for i := 1; i <= n; i++ {
+					if came[i] != 1 {
+						t.Errorf("record %d came %d times", i, came[i])
+					}
+				}
+				if sum.RecordsReplayed == 0 || sum.RecordsUnconfirmed != 0 || sum.RecordsSent != n || sum.RecordsDropped != 0 {
+					t.Errorf("%+v", sum)
+				}
+			})
+		})
+	}
+}
+
+// A transport that says nothing of its last messages gets them once more, and
+// the time it may take for that is bounded.
+func TestFates_LastSessionIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &lossy{testSession: newTestSession(1, transport.Properties{Streams: 1, Confirms: transport.ConfirmTransport}, 200), silent: true}
+		e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1})
+		e.write(1, 100)
+		if err := e.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := e.close(time.Minute); err == nil || e.Summary().RecordsUnconfirmed != 100 {
+			t.Errorf("%v, %+v", err, e.Summary())
+		}
+		if d := time.Since(began); d > (maxGuesses+2)*recoverTime {
+			t.Errorf("took %v", d)
+		}
+	})
+}

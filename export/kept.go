@@ -62,6 +62,22 @@ func (k *kept) popLast() *message {
 	return m
 }
 
+// extract removes the messages that take has, in their order.
+func (k *kept) extract(take func(*keptMessage) bool) (out []*message) {
+	for range k.n {
+		m := *k.first()
+		k.pop()
+		if take(&m) {
+			out = append(out, m.m)
+			continue
+		}
+		k.ring[(k.head+k.n)%len(k.ring)] = m
+		k.n++
+		k.octets += cap(m.m.buf)
+	}
+	return out
+}
+
 // keep takes a message that was sent on the session into its window.
 // Exporter.mu is held.
 func (e *Exporter) keep(s *session, m *message, now time.Time) {

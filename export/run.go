@@ -307,6 +307,7 @@ func (e *Exporter) soonest(now, next time.Time) time.Time {
 	sooner(l.machine.Next())
 	sooner(e.spillAt(now))
 	sooner(e.back.at)
+	sooner(l.recovery.at)
 	if l.old != nil {
 		sooner(l.old.drainNext())
 	}
@@ -378,5 +379,5 @@ func (e *Exporter) conclude(now time.Time) (done, again bool) {
 		s.probe(now)
 		return false, !s.probing
 	}
-	return true, false
+	return e.recover(s, now)
 }
