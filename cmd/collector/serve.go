@@ -15,6 +15,7 @@ import (
 	"ipfixsuite/collect"
 	"ipfixsuite/config"
 	"ipfixsuite/transport/credentials"
+	"ipfixsuite/transport/dtls"
 )
 
 // closeTimeout bounds how long sinks may take to write what they hold.
@@ -93,6 +94,9 @@ func (s *server) run(ctx context.Context, hup <-chan struct{}) (sum *summary, er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, mem.close()) }()
+	// All listeners resume what any of them has made: a session may go on over
+	// another transport (RFC 5238, Section 3.4).
+	s.listen.DTLS.Sessions = dtls.NewSessions(0, 0)
 	if mem != nil {
 		s.listen.DTLS.Sessions = mem.sessions
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	pion "github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/protocol/extension"
@@ -70,7 +71,7 @@ func (d *driver) pionClient(cfg *pion.Config) (*pion.Conn, error) {
 			cert := d.creds.Certificate()
 			cfg.GetClientCertificate = func(*pion.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 		}
-		cfg.ServerName = d.cfg.ServerName
+		cfg.ServerName = strings.TrimSuffix(d.cfg.ServerName, ".") // RFC 6066, Section 3: without the dot
 	}
 	if d.cfg.ConnectionID {
 		// Of zero length: we put the peer's on our records and want none.
