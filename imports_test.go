@@ -24,6 +24,7 @@ var may = map[string][]string{
 	"transport/udp":            {"transport"},
 	"transport/tlsmux":         {"transport", "transport/tcp", "transport/tlsmux/core", "transport/tlsmux/wire"},
 	"transport/tlsmux/wire":    {},
+	"transport/tlsmux/dtlsmux": {},
 	"transport/tlsmux/core":    {"transport/tlsmux/wire"},
 	"transport/tcp":            {"transport", "transport/credentials"},
 	"transport/sctp":           {"transport", "transport/credentials", "transport/dtls", "transport/dtls/record", "heartbeat"},
