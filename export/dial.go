@@ -303,8 +303,9 @@ func (e *Exporter) reap(now time.Time) bool {
 		}
 		found = true
 		err := s.t.Err()
-		if s == l.old && (err == nil || errors.Is(err, transport.ErrPeerClosed)) && s.t.Properties().Reliable {
-			// Closed in order by a peer that had everything.
+		if s == l.old && (err == nil || errors.Is(err, transport.ErrPeerClosed)) && s.t.Properties().Reliable && s.canProbe {
+			// Closed in order by a peer that had everything. Where no process
+			// answers, its kernel may have done that for one that was killed.
 			s.over = true
 			l.machine.Drained(now, s.id)
 			continue
