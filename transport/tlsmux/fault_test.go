@@ -35,7 +35,10 @@ func TestFaultEndsResumption(t *testing.T) {
 			in := wait(t, p.opened, "session")
 			if fault {
 				id := answer[3:7]
-				s.send(append([]byte{7, 0, 11}, append(id, 0, 0, 0, 0)...))
+				// Several packets in one TLS record: two whole messages, the fault.
+				m := message(20, 7).Data
+				s.send(plaintext(id, string(m)), plaintext(id, string(m)), []byte{7, 0, 11}, id, u32(0))
+				in.messages(t, 2)
 				if err := wait(t, in.over, "Closed"); err == nil {
 					t.Error("nobody is told of the fault")
 				}
