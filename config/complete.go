@@ -9,8 +9,8 @@ import (
 
 // schemes are those of endpoints.
 var schemes = []string{
-	"dtls+udp://", "tls+tcp://", "dtls+sctp://", "dtls+sctp+udp://",
-	"udp://", "tcp://", "sctp://", "sctp+udp://",
+	"dtls+udp://", "tls+tcp://", "mta+tls+tcp://", "dtls+sctp://", "dtls+sctp+udp://", "dtls+dccp://", "dtls+dccp+udp://",
+	"udp://", "tcp://", "sctp://", "sctp+udp://", "dccp://", "dccp+udp://",
 }
 
 // choices are the values, or beginnings of values, that a flag can have.

@@ -18,9 +18,9 @@ import (
 const (
 	// DefaultTimeout bounds each step that waits for a collector.
 	DefaultTimeout = 5 * time.Second
-	// probes is how many signs of life are asked for: the first may be padded,
-	// to learn what the path takes.
-	probes = 3
+	// probes is how many signs of life are asked for: six that are padded have to
+	// be lost until a path is said to drop large packets (package heartbeat).
+	probes = 8
 	// icmpWait is how long the word that a UDP port is closed may take.
 	icmpWait = 300 * time.Millisecond
 )

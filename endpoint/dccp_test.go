@@ -57,3 +57,14 @@ func TestDCCP_stack(t *testing.T) {
 		}
 	}
 }
+
+func TestUDPPort(t *testing.T) {
+	for url, want := range map[string]uint16{
+		"udp://h": 4739, "dtls+udp://h:5": 5, "dccp+udp://h": 6511, "dtls+dccp+udp://h?udp=7": 7, "sctp+udp://h": 9899, "dtls+sctp+udp://h?udp=8": 8,
+		"tcp://h": 0, "dccp://h": 0, "sctp://h": 0,
+	} {
+		if got := UDPPort(parse(t, url)); got != want {
+			t.Errorf("%s: %d, want %d", url, got, want)
+		}
+	}
+}

@@ -32,12 +32,17 @@ func TestPrograms(t *testing.T) {
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
 		}
-		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6"}, Writable: []string{dir}, Limit: 3 * time.Minute}.Self(t)
+		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6", "sctp"}, Writable: []string{dir}, Limit: 3 * time.Minute}.Self(t)
 		return
 	}
 	n := newNetwork(t)
 	t.Run("a close sends what is queued", func(t *testing.T) { drains(t, n) })
+	t.Run("an empty message is no end", func(t *testing.T) { emptyMessage(t, n) })
+	t.Run("bounds of a server", func(t *testing.T) { kernelServer(t, n) })
 	pki := programPKI(t)
+	t.Run("doctor", func(t *testing.T) { doctor(t, n, pki) })
+	t.Run("doctor/SCTP", func(t *testing.T) { doctorSCTP(t, n, pki) })
+	t.Run("doctor finds an MTU", func(t *testing.T) { doctorMTU(t, n, pki) })
 	for _, pair := range []struct{ name, exporter, collector string }{
 		{"kernel to kernel", "", ""},
 		{"kernel to ours", "?stack=kernel", "?stack=raw"},

@@ -31,6 +31,8 @@ func (*Conn) RemoteAddrPort() netip.AddrPort { return netip.AddrPort{} }
 
 func (*Conn) queued() int { return 0 }
 
+func (*Conn) over() bool { return true }
+
 // Dial needs Linux.
 func Dial(context.Context, netip.AddrPort, netip.AddrPort, Config) (*Conn, error) {
 	return nil, ErrUnsupported

@@ -29,14 +29,15 @@ const (
 	maxMessage = 1 << 16
 )
 
-// drained waits until the kernel has sent what it took, or ctx ends.
+// drained waits until the kernel has sent what it took, or never will, or ctx
+// ends.
 func (c *Conn) drained(ctx context.Context) error {
 	if c.queued() == 0 {
 		return nil
 	}
 	t := time.NewTicker(drainLook)
 	defer t.Stop()
-	for c.queued() > 0 {
+	for c.queued() > 0 && !c.over() { // to a peer that has closed nothing goes
 		select {
 		case <-t.C:
 		case <-ctx.Done():
