@@ -1,6 +1,10 @@
 package core
 
-import "ipfixsuite/transport/dccp/wire"
+import (
+	"time"
+
+	"ipfixsuite/transport/dccp/wire"
+)
 
 // overtaken is how many later packets must have come before a missing one is
 // taken for lost: the CCIDs' NUMDUPACK.
@@ -37,12 +41,43 @@ func (c *Conn) accountFor(p *wire.Packet) {
 			c.arrived(runs.Run.First(), runs.Run.Last)
 			came += runs.Run.Len
 		case wire.AckMissing:
-			if came >= overtaken {
-				c.missing(runs.Run.First(), runs.Run.Last, p.Ack)
+			last := runs.Run.Last
+			if came < overtaken {
+				if !c.fateAsked || p.Ack.Less(c.fateSeq) {
+					continue
+				}
+				// What went long before a Sync that has come will not come.
+				if before := c.fateSeq.Add(-1); before.Less(last) {
+					last = before
+				}
 			}
+			c.missing(runs.Run.First(), last, p.Ack)
 		}
 	}
 	c.out.settle()
+}
+
+// fateWait is how long after the last message its fate is asked for: the
+// acknowledgement was lost, or the message with too few behind it to show.
+func (c *Conn) fateWait() time.Duration { return max(3*c.roundTrip(), minSettle) }
+
+// expectFates is told that a message goes.
+func (c *Conn) expectFates(now time.Time) {
+	c.fateAt, c.fateTries, c.fateDue = now.Add(c.fateWait()), 0, false
+}
+
+// askFates has a Sync sent, which the peer answers at once, with an Ack Vector.
+// The connection need not wait for more messages to know of the last.
+func (c *Conn) askFates(now time.Time) {
+	if c.out.messages == 0 || c.fateTries == maxFateTries {
+		return
+	}
+	c.fateAt = now.Add(c.fateWait() << c.fateTries)
+	c.fateTries++
+	c.fateDue = true
+	if c.stallAt.IsZero() { // else a Sync will go anyhow
+		c.due.sync, c.syncAck = true, c.in.head
+	}
 }
 
 // markDropped notes Drop Codes; the vector has to say first that the packets

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"ipfixsuite/transport/dccp/wire"
 )
@@ -310,6 +311,54 @@ func TestOutstandingIsBounded(t *testing.T) {
 	if got := p.a.count(EventUnconfirmed); got != sent {
 		t.Errorf("%d unconfirmed at the end", got)
 	}
+}
+
+// The last messages have nothing behind them that could show their loss, and
+// their acknowledgement may be lost itself: a Sync brings their fates, within
+// a bounded number of tries, while the connection goes on.
+func TestFatesOfTheLastMessages(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		lost           func(toServer bool, q *wire.Packet) bool
+		delivered, bad int
+	}{
+		{"the last two", func(there bool, q *wire.Packet) bool { return there && q.Type.HasData() }, 10, 2},
+		{"their acknowledgements", func(there bool, q *wire.Packet) bool { return !there && q.Type == wire.Ack }, 12, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := opened(t, plainConfig(), plainConfig())
+			p.send(&p.a, 0, 10)
+			p.exchange()
+			p.lose = tt.lost
+			p.send(&p.a, 10, 2)
+			p.exchange()
+			p.lose = nil
+			if p.a.count(EventDelivered) != 10 || p.a.count(EventLost) != 0 {
+				t.Fatal("known too soon")
+			}
+			p.pass(2 * time.Second)
+			if d, l := p.a.count(EventDelivered), p.a.count(EventLost); d != tt.delivered || l != tt.bad {
+				t.Errorf("%d delivered, %d lost", d, l)
+			}
+			if n := p.a.c.Stats().SyncsSent; n != 1 {
+				t.Errorf("%d Syncs", n)
+			}
+			p.send(&p.a, 12, 3)
+			p.exchange()
+			if d := p.a.count(EventDelivered); d != tt.delivered+3 {
+				t.Errorf("%d delivered afterwards", d)
+			}
+		})
+	}
+	t.Run("nobody answers", func(t *testing.T) {
+		p := opened(t, plainConfig(), plainConfig())
+		p.lose = func(bool, *wire.Packet) bool { return true }
+		p.send(&p.a, 0, 2)
+		p.pass(time.Minute)
+		if n := p.a.c.Stats().SyncsSent; n != maxFateTries {
+			t.Errorf("%d Syncs", n)
+		}
+	})
 }
 
 // No more goes than what the peer can still speak of in its next Ack Vector.

@@ -96,7 +96,7 @@ func (c *Conn) end(s State, err *ResetError) {
 	c.state, c.err = s, err
 	c.due = due{}
 	c.retryAt, c.limitAt, c.keepAliveAt, c.stallAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	c.drainBy, c.settleBy, c.sendAt = time.Time{}, time.Time{}, time.Time{}
+	c.drainBy, c.settleBy, c.sendAt, c.fateAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	c.dropQueue()
 	c.forgetOutstanding()
 	c.events.push(Event{Kind: EventClosed})

@@ -41,6 +41,7 @@ const (
 	minFeatureRetry = 200 * time.Millisecond
 	minCloseRetry   = 200 * time.Millisecond
 	minSettle       = 300 * time.Millisecond
+	maxFateTries    = 6
 	handshakeLimit  = 4 * MSL
 	closeLimit      = 4 * MSL
 	timeWait        = 2 * MSL
@@ -98,6 +99,13 @@ type Conn struct {
 	draining bool      // Close was called
 	drainBy  time.Time
 	settleBy time.Time // for the fates of the last messages
+
+	// A Sync asks for the fates of messages that nothing was heard of for a
+	// while: fateSeq, once fateAsked; fateDue: the next one is it.
+	fateAt             time.Time
+	fateTries          int
+	fateDue, fateAsked bool
+	fateSeq            wire.Seq
 
 	// What is to be sent.
 	due       due

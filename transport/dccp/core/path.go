@@ -23,6 +23,7 @@ type path struct {
 	timeouts uint64    // of the CCID when last looked at
 	holes    int       // timeouts in a row
 	hole     time.Time // the last of them
+	through  uint64    // messages delivered by then
 }
 
 const (
@@ -31,7 +32,7 @@ const (
 	probeWait  = time.Second
 	probeAgain = 10 * time.Minute // routes change
 	holeAgain  = time.Minute      // an outage of all sizes looks the same
-	// blackHole is how many timeouts in a row, without any sign of life in
+	// blackHole is how many timeouts in a row, without a message delivered in
 	// between, make large packets suspect.
 	blackHole = 3
 	minHole   = 200 * time.Millisecond // between them
@@ -182,8 +183,8 @@ func (c *Conn) suspectHole(now time.Time) {
 		return
 	}
 	p.timeouts = n
-	if c.heard.After(p.hole) {
-		p.holes = 0
+	if c.stats.Delivered != p.through {
+		p.holes, p.through = 0, c.stats.Delivered
 	} else if now.Sub(p.hole) < minHole {
 		return // a host that was busy, not three packets' loss
 	}

@@ -142,7 +142,7 @@ func TestSetMTU(t *testing.T) {
 }
 
 // Routers that drop large packets without a word: after some timeouts without
-// any sign of life the packet size goes back to what every path carries.
+// a message delivered the packet size goes back to what every path carries.
 func TestBlackHole(t *testing.T) {
 	cfg := simConfig(t)
 	cfg.MTU = 1452

@@ -149,6 +149,9 @@ func (c *Conn) appendSync(now time.Time, b []byte, t wire.Type, ack wire.Seq) ([
 	switch {
 	case t == wire.Sync:
 		c.time(now, p.Seq)
+		if c.fateDue {
+			c.fateDue, c.fateAsked, c.fateSeq = false, true, p.Seq
+		}
 	case ack == c.in.head && c.receiver != nil:
 		// The number that a vector starts from.
 		var whole bool
@@ -350,6 +353,9 @@ func (c *Conn) emit(now time.Time, b []byte, p *wire.Packet, opts []byte, flags 
 	}
 	if c.state != StateClosed {
 		c.out.push(sentPacket{id, flags}, c)
+	}
+	if message {
+		c.expectFates(now)
 	}
 	c.stats.PacketsSent++
 	if c.sender != nil {

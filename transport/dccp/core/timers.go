@@ -16,6 +16,7 @@ func (c *Conn) NextTimer() time.Time {
 		return next
 	}
 	next = sooner(next, c.feat.retry)
+	next = sooner(next, c.fateAt)
 	if c.queue.n > 0 {
 		next = sooner(next, c.sendAt)
 	}
@@ -62,6 +63,9 @@ func (c *Conn) HandleTimer(now time.Time) {
 	}
 	if expired(now, &c.keepAliveAt) {
 		c.keepAlive(now)
+	}
+	if expired(now, &c.fateAt) {
+		c.askFates(now)
 	}
 	if c.state == StateOpen && !c.feat.retry.IsZero() && !now.Before(c.feat.retry) {
 		// A Change that is repeated goes on a Sync: Linux confirms on packets
