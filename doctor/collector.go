@@ -159,7 +159,11 @@ func (t Target) refused(ctx context.Context, s *Section, to netip.AddrPort, err 
 			return
 		}
 	}
-	s.Fail("session", explain(err, t.Endpoint), "with %v: %s", to, why)
+	h := explain(err, t.Endpoint)
+	if h == hintSilent && endpoint.KernelDCCP(t.Endpoint, to.Addr()) {
+		h = "does a filter here let only marked packets leave? it silences the kernel's DCCP too: take it away, or use stack=raw; else: " + h
+	}
+	s.Fail("session", h, "with %v: %s", to, why)
 }
 
 // closed asks by an empty datagram whether a UDP port is closed: its host says
@@ -224,7 +228,7 @@ func (t Target) alive(ctx context.Context, s *Section, open transport.Session) {
 	}
 }
 
-// emptyMessage is an IPFIX Message without Sets (RFC 7011, Section 3.1): it holds
+// emptyMessage is an IPFIX Message without Sets (RFC 7011, Section 2): it holds
 // no record and costs no sequence number.
 func emptyMessage(now time.Time) []byte {
 	secs := uint32(now.Unix())
