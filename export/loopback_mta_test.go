@@ -185,7 +185,7 @@ func TestLoopback_MTA_OneChannelStandsStill(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if err := slow.Collector.Close(t.Context()); err != nil {
+	if err := slow.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 	sum, got := e.Summary(), summary(slow.Collector)
