@@ -136,7 +136,7 @@ func (cfg Config) dccpDialer(e transport.Endpoint, addr netip.AddrPort) transpor
 	if !e.Secure() {
 		return &dccpPlain{
 			e: e, o: o, raw: &dccp.Dialer{To: to, Service: servicePlain, Scheme: e.Scheme, Config: cfg.dccp()},
-			kernel: &kernel.Dialer{To: addr, Scheme: e.Scheme, Config: cfg.kernelConfig(servicePlain)},
+			kernel: &kernel.Dialer{To: addr, Scheme: e.Scheme, Config: cfg.kernelConfig(servicePlain), DeadAfter: cfg.DeadAfter},
 		}
 	}
 	return &dccpSecured{dtls: &dtls.Dialer{

@@ -39,6 +39,7 @@ func TestPrograms(t *testing.T) {
 	t.Run("a close sends what is queued", func(t *testing.T) { drains(t, n) })
 	t.Run("an empty message is no end", func(t *testing.T) { emptyMessage(t, n) })
 	t.Run("bounds of a server", func(t *testing.T) { kernelServer(t, n) })
+	t.Run("a host dies", func(t *testing.T) { hostDies(t, n) })
 	pki := programPKI(t)
 	t.Run("doctor", func(t *testing.T) { doctor(t, n, pki) })
 	t.Run("doctor/SCTP", func(t *testing.T) { doctorSCTP(t, n, pki) })

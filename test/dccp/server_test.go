@@ -156,3 +156,34 @@ func kernelDialFrom(t *testing.T, n *harness.Network, to netip.AddrPort) (c *ker
 	})
 	return c, err
 }
+
+// hostDies: a host that answers no more is given up, which the kernel never does.
+func hostDies(t *testing.T, n *harness.Network) {
+	l := kernelListen(t, n, versions["ipv4"].b)
+	d := &kernel.Dialer{To: l.AddrPort(), Scheme: "dccp", Config: kernel.Config{Services: []dccp.ServiceCode{service}}, DeadAfter: time.Second}
+	var s transport.Session
+	var err error
+	n.Inside(n.A, func() { s, err = d.Dial(within(t)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	accept(t, l)
+	n.Run(n.B, "tc qdisc add dev vb root netem loss 100%")
+	defer n.Run(n.B, "tc qdisc del dev vb root")
+	pace := time.NewTicker(20 * time.Millisecond)
+	defer pace.Stop()
+	for living := true; living; {
+		select {
+		case <-s.Done():
+			living = false
+		case <-pace.C:
+			_, _ = s.Send(t.Context(), []transport.Outgoing{{Data: make([]byte, 500)}}) // until it is over
+		}
+	}
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "has acknowledged nothing for 1s") {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = s.Close(ctx) // what stands in the queue stays there
+}

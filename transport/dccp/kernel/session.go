@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,15 @@ type Dialer struct {
 	To     netip.AddrPort
 	Scheme string // of the endpoint
 	Config Config
+	// DeadAfter is how long nothing may leave the queue: the kernel itself never
+	// gives up a peer whose host has gone. Congestion control doubles its
+	// patience with such a peer, so that it takes two or three times as long.
+	// Zero: DefaultDeadAfter. Negative: for ever.
+	DeadAfter time.Duration
 }
+
+// DefaultDeadAfter outlasts several packets in a row that the network lost.
+const DefaultDeadAfter = 10 * time.Second
 
 // Dial implements transport.Dialer.
 func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
@@ -28,11 +37,14 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	}
 	s := &session{c: c, who: c.peer(d.Scheme), done: make(chan struct{})}
 	s.wg.Go(s.read) // ended by the connection
+	if after := cmp.Or(d.DeadAfter, DefaultDeadAfter); after > 0 {
+		s.wg.Go(func() { s.watch(after) }) // ended by end
+	}
 	return s, nil
 }
 
 // session is the exporter's end of plain DCCP. One goroutine awaits the peer's
-// end.
+// end, another looks whether the queue moves.
 type session struct {
 	c   *Conn
 	who transport.Peer
@@ -42,7 +54,6 @@ type session struct {
 	done chan struct{}
 	err  error // before done is closed
 
-	busy                time.Time // since when nothing could be sent; Send's
 	sent, bytes, strays atomic.Uint64
 	fails               atomic.Uint64
 }
@@ -57,6 +68,43 @@ func (s *session) read() {
 		}
 		s.strays.Add(1)
 	}
+}
+
+// watch ends the session when nothing has left the queue for so long.
+func (s *session) watch(after time.Duration) {
+	t := time.NewTicker(min(after/8, time.Second))
+	defer t.Stop()
+	p := progress{at: time.Now()}
+	for {
+		select {
+		case <-s.done:
+			return
+		case now := <-t.C:
+			if p.look(now, s.sent.Load(), s.c.queued()) >= after {
+				s.end(fmt.Errorf("dccp %v: the peer's host has acknowledged nothing for %v", s.who.Remote, after))
+				return
+			}
+		}
+	}
+}
+
+// progress tells how long nothing has left a queue.
+type progress struct {
+	at     time.Time // when something was seen to leave it, or it was empty
+	sent   uint64
+	queued int
+}
+
+// leastCharge is less than the kernel counts for any message in its queue.
+const leastCharge = 512
+
+// look takes how many messages were put in by now, and the octets in the queue.
+func (p *progress) look(now time.Time, sent uint64, queued int) time.Duration {
+	if queued == 0 || queued < p.queued+int(sent-p.sent)*leastCharge {
+		p.at = now
+	}
+	p.sent, p.queued = sent, queued
+	return now.Sub(p.at)
 }
 
 // end notes why the session is over; the first reason stays.
@@ -81,7 +129,6 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 		if err := s.c.patiently(o.Data); err != nil {
 			return n, s.refused(err)
 		}
-		s.busy = time.Time{}
 		s.sent.Add(1)
 		s.bytes.Add(uint64(len(o.Data)))
 		n++
@@ -92,16 +139,7 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 // refused words why the kernel did not take a message.
 func (s *session) refused(err error) error {
 	switch {
-	case errors.Is(err, transport.ErrBusy):
-		now := time.Now()
-		if s.busy.IsZero() {
-			s.busy = now
-		}
-		if now.Sub(s.busy) >= stalled {
-			err = fmt.Errorf("dccp %v: the peer's host has acknowledged nothing for %v", s.who.Remote, stalled)
-			s.end(err)
-		}
-	case errors.Is(err, transport.ErrTooLarge), errors.Is(err, transport.ErrClosed):
+	case errors.Is(err, transport.ErrBusy), errors.Is(err, transport.ErrTooLarge), errors.Is(err, transport.ErrClosed):
 	case errors.Is(err, transport.ErrPeerClosed):
 		s.end(err)
 	default:

@@ -22,9 +22,6 @@ const (
 	// patience is how long whoever sends waits for room in the queue: it has to
 	// look after other things as well, above all whether the peer lives.
 	patience = 100 * time.Millisecond
-	// stalled ends a session whose queue had no room for so long. The kernel
-	// itself never gives a peer up whose host has gone.
-	stalled = 30 * time.Second
 	// maxMessage is more than any packet holds.
 	maxMessage = 1 << 16
 )
