@@ -17,8 +17,8 @@ type fates struct {
 	taken  uint64   // the session's messages
 	others []uint64 // positions of an association's messages that are not, ascending
 	below  uint64   // how many of them were before others
-	told   uint64   // the fate of the session's first so many is in ready
-	failed []uint64 // numbers beyond told, ascending
+	told   uint64   // the fate of the session's first so many has been told
+	failed []uint64 // numbers beyond told that have been told, ascending
 	ready  []transport.Fate
 }
 
@@ -29,8 +29,9 @@ func tag(n uint64) uint32 { return uint32(n)<<1 | 1 }
 // other notes a message that is not the session's, by its position among all.
 func (f *fates) other(position uint64) { f.others = append(f.others, position) }
 
-// fail notes that the message of a tag will not arrive. Of a message in pieces
-// it is told for each.
+// fail tells that the message of a tag will not arrive, though nothing is known
+// of others before it: who waits for the fates of all until a probe is answered
+// has to know. Of a message in pieces it is called for each.
 func (f *fates) fail(tag uint32) {
 	const tagMask = 1<<31 - 1
 	n := f.told + uint64((tag>>1-uint32(f.told))&tagMask)
@@ -39,6 +40,7 @@ func (f *fates) fail(tag uint32) {
 	}
 	if i, found := slices.BinarySearch(f.failed, n); !found {
 		f.failed = slices.Insert(f.failed, i, n)
+		f.tell(transport.Fate{First: n, Last: n})
 	}
 }
 
@@ -56,27 +58,19 @@ func (f *fates) acknowledge(messages uint64) {
 	}
 	upTo := min(messages-f.below, f.taken)
 	for f.told < upTo {
-		last, arrived := upTo, true
+		last := upTo
 		if len(f.failed) > 0 && f.failed[0] <= upTo {
-			if next := f.failed[0]; next > f.told+1 {
-				last = next - 1
-			} else {
-				last, arrived = next, false
-				f.failed = slices.Delete(f.failed, 0, 1)
-			}
+			last = f.failed[0] - 1
 		}
-		f.tell(transport.Fate{First: f.told + 1, Last: last, Arrived: arrived})
+		if last > f.told {
+			f.tell(transport.Fate{First: f.told + 1, Last: last, Arrived: true})
+		}
+		if last < upTo {
+			f.failed = slices.Delete(f.failed, 0, 1)
+			last++
+		}
 		f.told = last
 	}
-}
-
-// end takes what is left to say of a session that is over: failures among
-// messages whose fate is not known.
-func (f *fates) end() {
-	for _, n := range f.failed {
-		f.tell(transport.Fate{First: n, Last: n})
-	}
-	f.failed = nil
 }
 
 func (f *fates) tell(t transport.Fate) {

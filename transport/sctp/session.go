@@ -153,7 +153,6 @@ func (s *session) ended(err error) {
 	s.refuse(s.meant(err))
 	s.fmu.Lock()
 	s.fates.acknowledge(s.assoc.Acknowledged())
-	s.fates.end()
 	s.fmu.Unlock()
 	s.assoc.Abort("") // frees what is left of it
 	close(s.done)

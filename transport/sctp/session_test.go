@@ -231,7 +231,7 @@ func TestSession_Fates(t *testing.T) {
 	until(t, "hint", func() bool { return s.Stats().UnreachableHints > 0 })
 	client.w.hold(false)
 	send(t, s, out(1, "6"))
-	want = []transport.Fate{{First: 3, Last: 3, Arrived: true}, {First: 4, Last: 4}, {First: 5, Last: 6, Arrived: true}}
+	want = []transport.Fate{{First: 4, Last: 4}, {First: 3, Last: 3, Arrived: true}, {First: 5, Last: 6, Arrived: true}}
 	if d := cmp.Diff(want, s.Fates(nil)); d != "" {
 		t.Error(d)
 	}
