@@ -25,6 +25,7 @@ var may = map[string][]string{
 	"transport/tlsmux":         {"transport", "transport/tcp", "transport/tlsmux/core", "transport/tlsmux/wire"},
 	"transport/tlsmux/wire":    {},
 	"transport/tlsmux/dtlsmux": {},
+	"transport/transporttest":  {"transport", "transport/credentials", "pki"},
 	"transport/tlsmux/core":    {"transport/tlsmux/wire"},
 	"transport/tcp":            {"transport", "transport/credentials"},
 	"transport/sctp":           {"transport", "transport/credentials", "transport/dtls", "transport/dtls/record", "heartbeat"},

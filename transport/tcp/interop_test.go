@@ -65,7 +65,7 @@ func freePort(t *testing.T) int {
 // sent; the second handshake resumes.
 func TestInterop_TheirServer(t *testing.T) {
 	ca := newAuthority(t)
-	pem := []string{ca.file("collector.pem"), ca.file("collector-key.pem"), ca.file("ca.pem")}
+	pem := []string{ca.File("collector.pem"), ca.File("collector-key.pem"), ca.File("ca.pem")}
 	openssl := func(version string) func(int) []string {
 		return func(port int) []string {
 			return []string{"s_server", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", pem[0], "-key", pem[1], "-CAfile", pem[2],
@@ -132,9 +132,9 @@ func TestInterop_TheirServer(t *testing.T) {
 // Clients that others wrote, replaying messages into our listener.
 func TestInterop_TheirClient(t *testing.T) {
 	ca := newAuthority(t)
-	l := serve(t, Config{Credentials: ca.creds(t, "collector")})
+	l := serve(t, Config{Credentials: ca.Credentials(t, "collector")})
 	addr := l.Addr().String()
-	pem := []string{ca.file("exporter.pem"), ca.file("exporter-key.pem"), ca.file("ca.pem")}
+	pem := []string{ca.File("exporter.pem"), ca.File("exporter-key.pem"), ca.File("ca.pem")}
 	openssl := []string{"s_client", "-connect", addr, "-cert", pem[0], "-key", pem[1], "-CAfile", pem[2], "-verify_return_error", "-verify_hostname", "collector", "-quiet", "-no_ign_eof"}
 	gnutls := []string{"--x509certfile", pem[0], "--x509keyfile", pem[1], "--x509cafile", pem[2], "--verify-hostname", "collector", "-p", strconv.Itoa(int(l.Addr().Port())), "127.0.0.1", "--priority"}
 	for _, row := range []struct {
@@ -149,9 +149,9 @@ func TestInterop_TheirClient(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			pr, pw := io.Pipe()
 			start(t, pr, nil, row.program, row.args...)
-			in := wait(t, l.opened, "session")
-			if in.peer.Identity != "exporter" {
-				t.Errorf("identity %q", in.peer.Identity)
+			in := wait(t, l.Opened, "session")
+			if in.Peer.Identity != "exporter" {
+				t.Errorf("identity %q", in.Peer.Identity)
 			}
 			var want [][]byte
 			w := bufio.NewWriter(pw)
@@ -167,14 +167,14 @@ func TestInterop_TheirClient(t *testing.T) {
 				_, _ = w.Write(m)
 			}
 			_ = w.Flush()
-			got := in.messages(t, len(want))
+			got := in.Messages(t, len(want))
 			for i := range want {
 				if !bytes.Equal(got[i], want[i]) {
 					t.Fatalf("message %d arrived otherwise", i)
 				}
 			}
 			pw.Close()
-			if err := wait(t, in.closed, "Closed"); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if err := wait(t, in.Over, "Closed"); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("closed: %v", err)
 			}
 		})

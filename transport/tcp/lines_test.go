@@ -9,7 +9,7 @@ import (
 func (a authority) client(t testing.TB, l *serving, version uint16, cache tls.ClientSessionCache) (resumed bool) {
 	t.Helper()
 	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{
-		Certificates: []tls.Certificate{a.creds(t, "exporter").Certificate()}, ServerName: "collector", ClientSessionCache: cache,
+		Certificates: []tls.Certificate{a.Credentials(t, "exporter").Certificate()}, ServerName: "collector", ClientSessionCache: cache,
 		InsecureSkipVerify: true, MaxVersion: version, //nolint:gosec // what the collector does is looked at
 	})
 	if err != nil {
@@ -21,12 +21,12 @@ func (a authority) client(t testing.TB, l *serving, version uint16, cache tls.Cl
 	}
 	_ = c.CloseWrite()
 	_, _ = c.Read(make([]byte, 1)) // the tickets of TLS 1.3 come before the end
-	in := wait(t, l.opened, "session")
-	in.messages(t, 1)
-	if in.peer.Resumed != c.ConnectionState().DidResume {
-		t.Errorf("resumed: collector says %v, client %v", in.peer.Resumed, c.ConnectionState().DidResume)
+	in := wait(t, l.Opened, "session")
+	in.Messages(t, 1)
+	if in.Peer.Resumed != c.ConnectionState().DidResume {
+		t.Errorf("resumed: collector says %v, client %v", in.Peer.Resumed, c.ConnectionState().DidResume)
 	}
-	return in.peer.Resumed
+	return in.Peer.Resumed
 }
 
 // A TLS session that was barred is not resumed, by a ticket of any session of
@@ -38,7 +38,7 @@ func TestTLS_Bar(t *testing.T) {
 		version uint16
 	}{{"TLS 1.2", tls.VersionTLS12}, {"TLS 1.3", tls.VersionTLS13}} {
 		t.Run(row.name, func(t *testing.T) {
-			l := serve(t, Config{Credentials: ca.creds(t, "collector")})
+			l := serve(t, Config{Credentials: ca.Credentials(t, "collector")})
 			srv := &l.Listener.(*listener).server
 			dial := func(cache tls.ClientSessionCache) bool { return ca.client(t, l, row.version, cache) }
 			bad, good := tls.NewLRUClientSessionCache(1), tls.NewLRUClientSessionCache(1)
@@ -81,7 +81,7 @@ func TestTLS_Bar(t *testing.T) {
 // a peer that offers one of its own gets plain IPFIX.
 func TestTLS_NameAndProtocol(t *testing.T) {
 	ca := newAuthority(t)
-	creds := ca.creds(t, "collector")
+	creds := ca.Credentials(t, "collector")
 	for _, row := range []struct{ dialled, sent string }{{"collector", "collector"}, {"127.0.0.1", ""}} {
 		hello := make(chan *tls.ClientHelloInfo, 1)
 		ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{ClientAuth: tls.RequireAnyClientCert, GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -114,6 +114,6 @@ func TestTLS_NameAndProtocol(t *testing.T) {
 		d := ca.dialer(t, l.Addr())
 		d.Config.NextProtos = offer
 		send(t, dial(t, d), message(100, 1))
-		wait(t, l.opened, "session").messages(t, 1)
+		wait(t, l.Opened, "session").Messages(t, 1)
 	}
 }

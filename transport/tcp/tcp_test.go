@@ -15,6 +15,7 @@ import (
 
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
+	"ipfixsuite/transport/transporttest"
 )
 
 func TestSession(t *testing.T) {
@@ -33,9 +34,9 @@ func TestSession(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			var cfg Config
 			if row.secure {
-				cfg.Credentials = ca.creds(t, "collector")
+				cfg.Credentials = ca.Credentials(t, "collector")
 			}
-			l := serveAt(t, row.addr, cfg, newSink())
+			l := serveAt(t, row.addr, cfg, transporttest.NewSink())
 			to := l.Addr()
 			if to.Addr().IsUnspecified() {
 				to = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), to.Port())
@@ -50,15 +51,15 @@ func TestSession(t *testing.T) {
 				want = append(want, message(n, i))
 			}
 			send(t, s, want...)
-			in := wait(t, l.opened, "session")
-			got := in.messages(t, len(want))
+			in := wait(t, l.Opened, "session")
+			got := in.Messages(t, len(want))
 			for i := range want {
 				if !bytes.Equal(got[i], want[i]) {
 					t.Errorf("message %d of %d octets arrived otherwise", i, len(want[i]))
 				}
 			}
-			if in.peer.Identity != row.identity || in.peer.Remote != s.Peer().Local || in.props.Secure != row.secure || !in.props.Stream {
-				t.Errorf("peer %+v, properties %+v", in.peer, in.props)
+			if in.Peer.Identity != row.identity || in.Peer.Remote != s.Peer().Local || in.Properties.Secure != row.secure || !in.Properties.Stream {
+				t.Errorf("peer %+v, properties %+v", in.Peer, in.Properties)
 			}
 			var fates []transport.Fate
 			eventually(t, "all acknowledged", func() bool {
@@ -75,7 +76,7 @@ func TestSession(t *testing.T) {
 			if err := s.Close(t.Context()); err != nil || s.Err() != nil {
 				t.Errorf("Close: %v, Err: %v", err, s.Err())
 			}
-			if err := wait(t, in.closed, "Closed"); err != nil {
+			if err := wait(t, in.Over, "Closed"); err != nil {
 				t.Errorf("closed: %v", err)
 			}
 			if st := l.Stats(); st.DatagramsReceived != uint64(len(want)) || st.SessionsOpened != 1 {
@@ -135,14 +136,14 @@ func TestFraming_AnySegmentation(t *testing.T) {
 			stream = stream[n:]
 		}
 		c.Close()
-		in := wait(t, l.opened, "session")
-		got := in.messages(t, len(want))
+		in := wait(t, l.Opened, "session")
+		got := in.Messages(t, len(want))
 		for i := range want {
 			if !bytes.Equal(got[i], want[i]) {
 				t.Fatalf("round %d: message %d arrived otherwise", round, i)
 			}
 		}
-		if err := wait(t, in.closed, "Closed"); err != nil {
+		if err := wait(t, in.Over, "Closed"); err != nil {
 			t.Errorf("closed: %v", err)
 		}
 	}
@@ -169,12 +170,12 @@ func TestFraming_Bad(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = c.(*net.TCPConn).CloseWrite()
-			in := wait(t, l.opened, "session")
-			err := wait(t, in.closed, "Closed")
+			in := wait(t, l.Opened, "session")
+			err := wait(t, in.Over, "Closed")
 			if err == nil || !bytes.Contains([]byte(err.Error()), []byte(row.reason)) || errors.Is(err, ErrOutOfSync) != row.sync {
 				t.Errorf("closed: %v", err)
 			}
-			if got := in.messages(t, 1); len(got) != 1 || !bytes.Equal(got[0], good) {
+			if got := in.Messages(t, 1); len(got) != 1 || !bytes.Equal(got[0], good) {
 				t.Error("what came before is not there")
 			}
 			if n := l.Stats().Dropped["out-of-sync"]; (n == 1) != row.sync {
@@ -194,14 +195,14 @@ func TestStalledMessageAndIdleConnection(t *testing.T) {
 	if _, err := c.Write(m[:50]); err != nil {
 		t.Fatal(err)
 	}
-	if err := wait(t, wait(t, l.opened, "session").closed, "Closed"); err == nil || err.Error() != "a message was left unfinished for 50ms" {
+	if err := wait(t, wait(t, l.Opened, "session").Over, "Closed"); err == nil || err.Error() != "a message was left unfinished for 50ms" {
 		t.Errorf("closed: %v", err)
 	}
 	c = connect(t, l)
 	if _, err := c.Write(m); err != nil {
 		t.Fatal(err)
 	}
-	if err := wait(t, wait(t, l.opened, "session").closed, "Closed"); err == nil || err.Error() != "nothing came for 100ms" {
+	if err := wait(t, wait(t, l.Opened, "session").Over, "Closed"); err == nil || err.Error() != "nothing came for 100ms" {
 		t.Errorf("closed: %v", err)
 	}
 	if n := l.Stats().Dropped["stalled"]; n != 2 {
@@ -214,14 +215,14 @@ func TestLimits(t *testing.T) {
 	l := serve(t, Config{MaxSessions: 2})
 	for range 2 {
 		connect(t, l)
-		wait(t, l.opened, "session")
+		wait(t, l.Opened, "session")
 	}
 	turnedAway(t, l)
 	eventually(t, "refusal counted", func() bool {
 		st := l.Stats()
 		return st.SessionsRefused == 1 && st.Dropped["session-limit"] == 1
 	})
-	l = serve(t, Config{Credentials: ca.creds(t, "collector"), MaxHalfOpenPerPrefix: 1, HandshakeTimeout: 2 * time.Second})
+	l = serve(t, Config{Credentials: ca.Credentials(t, "collector"), MaxHalfOpenPerPrefix: 1, HandshakeTimeout: 2 * time.Second})
 	slow := connect(t, l)
 	eventually(t, "handshake begun", func() bool { return l.Stats().HandshakesStarted == 1 })
 	turnedAway(t, l)
@@ -251,7 +252,7 @@ func turnedAway(t *testing.T, l *serving) {
 func TestTLS_Resumption(t *testing.T) {
 	ca := newAuthority(t)
 	holder := new(credentials.Holder)
-	if _, err := holder.Reload(ca.config("collector")); err != nil {
+	if _, err := holder.Reload(ca.Config("collector")); err != nil {
 		t.Fatal(err)
 	}
 	l := serve(t, Config{Credentials: holder})
@@ -259,14 +260,14 @@ func TestTLS_Resumption(t *testing.T) {
 	resumed := func() bool {
 		s := dial(t, d)
 		send(t, s, message(100, 1))
-		in := wait(t, l.opened, "session")
-		if in.peer.Resumed != s.Peer().Resumed {
-			t.Errorf("resumed: collector says %v, exporter %v", in.peer.Resumed, s.Peer().Resumed)
+		in := wait(t, l.Opened, "session")
+		if in.Peer.Resumed != s.Peer().Resumed {
+			t.Errorf("resumed: collector says %v, exporter %v", in.Peer.Resumed, s.Peer().Resumed)
 		}
-		if in.peer.Identity != "exporter" || s.Peer().Identity != "collector" {
-			t.Errorf("identities %q and %q", in.peer.Identity, s.Peer().Identity)
+		if in.Peer.Identity != "exporter" || s.Peer().Identity != "collector" {
+			t.Errorf("identities %q and %q", in.Peer.Identity, s.Peer().Identity)
 		}
-		in.messages(t, 1)
+		in.Messages(t, 1)
 		return s.Peer().Resumed
 	}
 	if resumed() {
@@ -283,7 +284,7 @@ func TestTLS_Resumption(t *testing.T) {
 		t.Error("not resumed after a full handshake")
 	}
 	// A session of other credentials is not resumed.
-	if _, err := holder.Reload(ca.config("collector", "exporter")); err != nil {
+	if _, err := holder.Reload(ca.Config("collector", "exporter")); err != nil {
 		t.Fatal(err)
 	}
 	if resumed() {
@@ -297,16 +298,16 @@ func TestTLS_Resumption(t *testing.T) {
 func TestTLS_CredentialsEndSessions(t *testing.T) {
 	ca := newAuthority(t)
 	holder := new(credentials.Holder)
-	if _, err := holder.Reload(ca.config("collector")); err != nil {
+	if _, err := holder.Reload(ca.Config("collector")); err != nil {
 		t.Fatal(err)
 	}
 	l := serve(t, Config{Credentials: holder})
 	s := dial(t, ca.dialer(t, l.Addr()))
-	in := wait(t, l.opened, "session")
-	if _, err := holder.Reload(ca.config("collector", "other")); err != nil {
+	in := wait(t, l.Opened, "session")
+	if _, err := holder.Reload(ca.Config("collector", "other")); err != nil {
 		t.Fatal(err)
 	}
-	if err := wait(t, in.closed, "Closed"); err == nil || !bytes.HasPrefix([]byte(err.Error()), []byte("not let in any more: ")) {
+	if err := wait(t, in.Over, "Closed"); err == nil || !bytes.HasPrefix([]byte(err.Error()), []byte("not let in any more: ")) {
 		t.Errorf("closed: %v", err)
 	}
 	wait(t, s.Done(), "end at the exporter")
@@ -315,11 +316,11 @@ func TestTLS_CredentialsEndSessions(t *testing.T) {
 // RFC 8446, Section 6.1: an end that nobody authenticated is none in order.
 func TestTLS_Truncation(t *testing.T) {
 	ca := newAuthority(t)
-	l := serve(t, Config{Credentials: ca.creds(t, "collector")})
+	l := serve(t, Config{Credentials: ca.Credentials(t, "collector")})
 	s := dial(t, ca.dialer(t, l.Addr()))
-	in := wait(t, l.opened, "session")
+	in := wait(t, l.Opened, "session")
 	_ = s.(*session).conn.tcp.CloseWrite()
-	if err := wait(t, in.closed, "Closed"); !errors.Is(err, ErrTruncated) {
+	if err := wait(t, in.Over, "Closed"); !errors.Is(err, ErrTruncated) {
 		t.Errorf("collector: %v", err)
 	}
 
@@ -328,7 +329,7 @@ func TestTLS_Truncation(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	creds := ca.creds(t, "collector")
+	creds := ca.Credentials(t, "collector")
 	go func() { // ended by ln.Close
 		c, err := ln.Accept()
 		if err != nil {
@@ -355,15 +356,15 @@ func TestTLS_Refusals(t *testing.T) {
 		d    Config
 		want string
 	}{
-		{"exporter of another authority", Config{Credentials: ca.creds(t, "collector")},
-			Config{Credentials: foreign.creds(t, "exporter"), ServerName: "collector"}, "not issued by an authority"},
-		{"collector of another authority", Config{Credentials: foreign.creds(t, "collector")},
-			Config{Credentials: ca.creds(t, "exporter"), ServerName: "collector"}, "not issued by an authority"},
-		{"exporter not allowed", Config{Credentials: ca.creds(t, "collector", "other")},
-			Config{Credentials: ca.creds(t, "exporter"), ServerName: "collector"}, "bad certificate"},
-		{"other name than dialled", Config{Credentials: ca.creds(t, "collector")},
-			Config{Credentials: ca.creds(t, "exporter"), ServerName: "elsewhere"}, "not for elsewhere"},
-		{"plain collector", Config{}, Config{Credentials: ca.creds(t, "exporter"), ServerName: "collector"}, ""},
+		{"exporter of another authority", Config{Credentials: ca.Credentials(t, "collector")},
+			Config{Credentials: foreign.Credentials(t, "exporter"), ServerName: "collector"}, "not issued by an authority"},
+		{"collector of another authority", Config{Credentials: foreign.Credentials(t, "collector")},
+			Config{Credentials: ca.Credentials(t, "exporter"), ServerName: "collector"}, "not issued by an authority"},
+		{"exporter not allowed", Config{Credentials: ca.Credentials(t, "collector", "other")},
+			Config{Credentials: ca.Credentials(t, "exporter"), ServerName: "collector"}, "bad certificate"},
+		{"other name than dialled", Config{Credentials: ca.Credentials(t, "collector")},
+			Config{Credentials: ca.Credentials(t, "exporter"), ServerName: "elsewhere"}, "not for elsewhere"},
+		{"plain collector", Config{}, Config{Credentials: ca.Credentials(t, "exporter"), ServerName: "collector"}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l := serve(t, row.l)
@@ -439,7 +440,7 @@ func TestListenerParts(t *testing.T) {
 		t.Run(fmt.Sprint("secure ", secure), func(t *testing.T) {
 			var cfg Config
 			if secure {
-				cfg.Credentials = ca.creds(t, "collector")
+				cfg.Credentials = ca.Credentials(t, "collector")
 			}
 			l := serve(t, cfg)
 			d := &Dialer{Remote: l.Addr()}
@@ -447,7 +448,7 @@ func TestListenerParts(t *testing.T) {
 				d = ca.dialer(t, l.Addr())
 			}
 			s := dial(t, d)
-			in := wait(t, l.opened, "session")
+			in := wait(t, l.Opened, "session")
 			const n = 200
 			for i := range n {
 				send(t, s, message(5000, i))
@@ -457,14 +458,14 @@ func TestListenerParts(t *testing.T) {
 			if err := s.Err(); !errors.Is(err, transport.ErrPeerClosed) {
 				t.Errorf("exporter's session ended with %v", err)
 			}
-			if err := wait(t, in.closed, "Closed"); !errors.Is(err, transport.ErrClosed) {
+			if err := wait(t, in.Over, "Closed"); !errors.Is(err, transport.ErrClosed) {
 				t.Errorf("closed: %v", err)
 			}
 			arrived := uint64(0)
 			for _, f := range s.(transport.Tracker).Fates(nil) {
 				arrived += f.Last - f.First + 1
 			}
-			if got := len(in.messages(t, 0)); uint64(got) < arrived {
+			if got := len(in.Messages(t, 0)); uint64(got) < arrived {
 				t.Errorf("%d messages read, %d said to have arrived", got, arrived)
 			}
 		})
@@ -472,8 +473,8 @@ func TestListenerParts(t *testing.T) {
 }
 
 func TestHandlerRefuses(t *testing.T) {
-	k := newSink()
-	k.refuse = errors.New("not wanted")
+	k := transporttest.NewSink()
+	k.Refuse = errors.New("not wanted")
 	l := serveAt(t, "127.0.0.1:0", Config{}, k)
 	if _, err := io.ReadAll(connect(t, l)); err != nil {
 		t.Error(err)
@@ -529,7 +530,7 @@ func pair(t testing.TB, ca authority, secure bool) (transport.Listener, transpor
 	t.Helper()
 	var cfg Config
 	if secure {
-		cfg.Credentials = ca.creds(t, "collector")
+		cfg.Credentials = ca.Credentials(t, "collector")
 	}
 	l, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), cfg)
 	if err != nil {

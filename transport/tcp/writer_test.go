@@ -32,7 +32,7 @@ func TestWriter_GathersWhileItWrites(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			var cfg Config
 			if row.secure {
-				cfg.Credentials = ca.creds(t, "collector")
+				cfg.Credentials = ca.Credentials(t, "collector")
 			}
 			l := serve(t, cfg)
 			d := &Dialer{Remote: l.Addr()}

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path/filepath"
 	"testing"
 
-	"ipfixsuite/pki"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
 	"ipfixsuite/transport/tcp"
+	"ipfixsuite/transport/transporttest"
 )
 
 // Section 3: a session of which a channel failed is not resumed: not by a
@@ -32,14 +31,14 @@ func TestFaultEndsResumption(t *testing.T) {
 			if _, err := io.ReadFull(c, answer); err != nil || answer[0] != 2 {
 				t.Fatalf("% x, %v", answer, err)
 			}
-			in := wait(t, p.opened, "session")
+			in := wait(t, p.Opened, "session")
 			if fault {
 				id := answer[3:7]
 				// Several packets in one TLS record: two whole messages, the fault.
 				m := message(20, 7).Data
 				s.send(plaintext(id, string(m)), plaintext(id, string(m)), []byte{7, 0, 11}, id, u32(0))
-				in.messages(t, 2)
-				if err := wait(t, in.over, "Closed"); err == nil {
+				in.Messages(t, 2)
+				if err := wait(t, in.Over, "Closed"); err == nil {
 					t.Error("nobody is told of the fault")
 				}
 				// The session goes on.
@@ -70,7 +69,7 @@ func TestFaultEndsResumption(t *testing.T) {
 		}
 	})
 	t.Run("exporter", func(t *testing.T) {
-		collector, exporter := credentialsOf(t)
+		ca := transporttest.NewAuthority(t)
 		faults := make(chan bool, 10)
 		serve := func(_ context.Context, c *tcp.Conn, _ transport.Handler) {
 			b := make([]byte, 1<<10)
@@ -87,7 +86,7 @@ func TestFaultEndsResumption(t *testing.T) {
 			_, _ = c.Write(answer)
 			_, _ = io.Copy(io.Discard, c)
 		}
-		p := startWith(t, tcp.Config{Credentials: collector, NextProtos: []string{Protocol}, Upgrade: map[string]tcp.Upgrade{Protocol: serve}}, exporter)
+		p := startWith(t, tcp.Config{Credentials: ca.Credentials(t, "collector"), NextProtos: []string{Protocol}, Upgrade: map[string]tcp.Upgrade{Protocol: serve}}, ca.Credentials(t, "exporter"))
 		for i, row := range []struct{ fault, resumed bool }{{false, false}, {false, true}, {true, true}, {false, false}, {false, true}} {
 			faults <- row.fault
 			s, err := p.dialer.Dial(t.Context())
@@ -112,42 +111,27 @@ func TestFaultEndsResumption(t *testing.T) {
 // A certificate that is not let in any more ends its sessions, and their
 // channels say why; one that is has them go on.
 func TestSession_CredentialsEndSessions(t *testing.T) {
-	dir := t.TempDir()
-	if err := pki.Init(dir, pki.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"collector", "exporter"} {
-		if err := pki.Issue(dir, name, nil, pki.Options{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	config := func(name string, allow ...string) credentials.Config {
-		return credentials.Config{CertFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+"-key.pem"), CAFile: filepath.Join(dir, "ca.pem"), Allow: allow}
-	}
+	ca := transporttest.NewAuthority(t)
 	holder := new(credentials.Holder)
-	if _, err := holder.Reload(config("collector")); err != nil {
-		t.Fatal(err)
-	}
-	exporter, err := credentials.Load(config("exporter"))
-	if err != nil {
+	if _, err := holder.Reload(ca.Config("collector")); err != nil {
 		t.Fatal(err)
 	}
 	p := startWith(t, tcp.Config{Credentials: holder, NextProtos: []string{Protocol}, Upgrade: map[string]tcp.Upgrade{
 		Protocol: Upgrade(CollectorConfig{Names: func() []string { return []string{"collector"} }}),
-	}}, exporter)
+	}}, ca.Credentials(t, "exporter"))
 	s := p.dial(t)
-	in := wait(t, p.opened, "session")
-	if _, err := holder.Reload(config("collector", "exp*")); err != nil {
+	in := wait(t, p.Opened, "session")
+	if _, err := holder.Reload(ca.Config("collector", "exp*")); err != nil {
 		t.Fatal(err)
 	}
 	send(t, s, message(100, 1))
 	if err := s.Probe(t.Context()); err != nil {
 		t.Errorf("the session of a certificate that is let in still: %v", err)
 	}
-	if _, err := holder.Reload(config("collector", "other")); err != nil {
+	if _, err := holder.Reload(ca.Config("collector", "other")); err != nil {
 		t.Fatal(err)
 	}
-	if err := wait(t, in.over, "Closed"); err == nil || len(err.Error()) < 23 || err.Error()[:23] != "not let in any more: ex" {
+	if err := wait(t, in.Over, "Closed"); err == nil || len(err.Error()) < 23 || err.Error()[:23] != "not let in any more: ex" {
 		t.Errorf("closed: %v", err)
 	}
 	wait(t, s.Done(), "end at the exporter")

@@ -3,134 +3,31 @@ package tlsmux
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
-	"ipfixsuite/pki"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
 	"ipfixsuite/transport/tcp"
 	"ipfixsuite/transport/tlsmux/core"
 	"ipfixsuite/transport/tlsmux/wire"
+	"ipfixsuite/transport/transporttest"
 )
-
-// sink keeps what sessions bring; its barriers wait while it is stalled.
-type sink struct {
-	opened chan *sunk
-}
-
-type sunk struct {
-	peer  transport.Peer
-	props transport.Properties
-	more  chan struct{}
-	over  chan error
-
-	mu       sync.Mutex
-	got      [][]byte
-	stalled  bool
-	barriers []func()
-}
-
-func (k *sink) Open(p transport.Peer, props transport.Properties) (transport.Receiver, error) {
-	s := &sunk{peer: p, props: props, more: make(chan struct{}, 1), over: make(chan error, 1)}
-	k.opened <- s
-	return s, nil
-}
-
-func (s *sunk) Message(m transport.Incoming) {
-	s.mu.Lock()
-	s.got = append(s.got, bytes.Clone(m.Data))
-	s.mu.Unlock()
-	select {
-	case s.more <- struct{}{}:
-	default:
-	}
-}
-
-func (s *sunk) Barrier(done func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stalled {
-		s.barriers = append(s.barriers, done)
-		return
-	}
-	go done()
-}
-
-func (s *sunk) stall(on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stalled = on
-	if !on {
-		for _, done := range s.barriers {
-			done()
-		}
-		s.barriers = nil
-	}
-}
-
-func (s *sunk) Closed(reason error) { s.over <- reason }
-
-func (s *sunk) messages(t testing.TB, n int) [][]byte {
-	t.Helper()
-	for {
-		s.mu.Lock()
-		got := s.got
-		s.mu.Unlock()
-		if len(got) >= n {
-			return got
-		}
-		wait(t, s.more, "a message")
-	}
-}
 
 func wait[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(20 * time.Second):
-		t.Fatalf("no %s after 20 s", what)
-		panic("unreachable")
-	}
+	return transporttest.Wait(t, c, what)
 }
 
 func message(n, number int) transport.Outgoing {
-	b := make([]byte, n)
-	binary.BigEndian.PutUint16(b, 10)
-	binary.BigEndian.PutUint16(b[2:], uint16(n))
-	binary.BigEndian.PutUint32(b[8:], uint32(number))
-	return transport.Outgoing{Data: b}
-}
-
-func credentialsOf(t testing.TB) (collector, exporter *credentials.Credentials) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := pki.Init(dir, pki.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	load := func(name string) *credentials.Credentials {
-		if err := pki.Issue(dir, name, nil, pki.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		c, err := credentials.Load(credentials.Config{
-			CertFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+"-key.pem"), CAFile: filepath.Join(dir, "ca.pem"),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	return load("collector"), load("exporter")
+	return transport.Outgoing{Data: transporttest.Message(n, number)}
 }
 
 type pair struct {
-	*sink
+	*transporttest.Sink
 	listener transport.Listener
 	dialer   *Dialer
 	stop     func()
@@ -139,13 +36,13 @@ type pair struct {
 // start serves a collector; mux tells whether it knows MTA-TLS.
 func start(t testing.TB, mux bool, cfg CollectorConfig) *pair {
 	t.Helper()
-	collector, exporter := credentialsOf(t)
-	c := tcp.Config{Credentials: collector}
+	ca := transporttest.NewAuthority(t)
+	c := tcp.Config{Credentials: ca.Credentials(t, "collector")}
 	if mux {
 		cfg.Names = func() []string { return []string{"collector"} }
 		c.NextProtos, c.Upgrade = []string{Protocol}, map[string]tcp.Upgrade{Protocol: Upgrade(cfg)}
 	}
-	return startWith(t, c, exporter)
+	return startWith(t, c, ca.Credentials(t, "exporter"))
 }
 
 func startWith(t testing.TB, c tcp.Config, exporter *credentials.Credentials) *pair {
@@ -155,12 +52,12 @@ func startWith(t testing.TB, c tcp.Config, exporter *credentials.Credentials) *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pair{sink: &sink{make(chan *sunk, 1024)}, listener: l, dialer: &Dialer{TCP: &tcp.Dialer{
+	p := &pair{Sink: transporttest.NewSink(), listener: l, dialer: &Dialer{TCP: &tcp.Dialer{
 		Remote: l.Addr(), Config: tcp.Config{Credentials: exporter, ServerName: "collector", Scheme: "mta+tls+tcp"},
 	}}}
 	ctx, stop := context.WithCancel(context.Background())
 	over := make(chan error, 1)
-	go func() { over <- l.Serve(ctx, p.sink) }() // ended by stop
+	go func() { over <- l.Serve(ctx, p.Sink) }() // ended by stop
 	var once sync.Once
 	p.stop = func() {
 		once.Do(func() {
@@ -190,13 +87,7 @@ func (p *pair) dial(t testing.TB) transport.Session {
 
 func send(t testing.TB, s transport.Session, batch ...transport.Outgoing) {
 	t.Helper()
-	for len(batch) > 0 {
-		n, err := s.Send(t.Context(), batch)
-		batch = batch[n:]
-		if err != nil && !errors.Is(err, transport.ErrBusy) {
-			t.Fatal(err)
-		}
-	}
+	transporttest.Send(t, s, batch...)
 }
 
 // Each stream is a Transport Session of its own, over one handshake.
@@ -209,14 +100,14 @@ func TestSession_ChannelPerStream(t *testing.T) {
 		m.Stream = uint16(i % 3)
 		send(t, s, m)
 	}
-	var sessions []*sunk
+	var sessions []*transporttest.Received
 	numbers := map[uint64]bool{}
 	for range 3 {
-		in := wait(t, p.opened, "session")
+		in := wait(t, p.Opened, "session")
 		sessions = append(sessions, in)
-		numbers[in.peer.Session] = true
-		if in.peer.Identity != "exporter" || in.peer.Scheme != "mta+tls+tcp" || !in.props.Secure || in.props.Confirms != transport.ConfirmProcess {
-			t.Errorf("peer %+v, %+v", in.peer, in.props)
+		numbers[in.Peer.Session] = true
+		if in.Peer.Identity != "exporter" || in.Peer.Scheme != "mta+tls+tcp" || !in.Properties.Secure || in.Properties.Confirms != transport.ConfirmProcess {
+			t.Errorf("peer %+v, %+v", in.Peer, in.Properties)
 		}
 	}
 	if len(numbers) != 3 {
@@ -227,7 +118,7 @@ func TestSession_ChannelPerStream(t *testing.T) {
 	}
 	total := 0
 	for _, in := range sessions {
-		got := in.messages(t, 1)
+		got := in.Messages(t, 1)
 		i := int(got[0][11]) // its first message's number: the channels have no order
 		for j, m := range got {
 			if want := message(20+(i+3*j)*1000, i+3*j); !bytes.Equal(m, want.Data) {
@@ -243,7 +134,7 @@ func TestSession_ChannelPerStream(t *testing.T) {
 		t.Errorf("Close: %v, %v", err, s.Err())
 	}
 	for _, in := range sessions {
-		if err := wait(t, in.over, "Closed"); err != nil {
+		if err := wait(t, in.Over, "Closed"); err != nil {
 			t.Errorf("closed: %v", err)
 		}
 	}
@@ -257,10 +148,10 @@ func TestSession_ChannelPerStream(t *testing.T) {
 func TestSession_CreditIsTheBarrier(t *testing.T) {
 	p := start(t, true, CollectorConfig{Core: core.Config{Window: 300_000}})
 	s := p.dial(t)
-	first := wait(t, p.opened, "session")
-	first.stall(true)
+	first := wait(t, p.Opened, "session")
+	first.Stall(true)
 	send(t, s, message(1000, 1))
-	first.messages(t, 1)
+	first.Messages(t, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 	if err := s.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Probe with a stalled sink: %v", err)
@@ -280,8 +171,8 @@ func TestSession_CreditIsTheBarrier(t *testing.T) {
 	other := message(1000, 3)
 	other.Stream = 1
 	send(t, s, other)
-	wait(t, p.opened, "second session").messages(t, 1)
-	first.stall(false)
+	wait(t, p.Opened, "second session").Messages(t, 1)
+	first.Stall(false)
 	if err := s.Probe(t.Context()); err != nil {
 		t.Errorf("Probe: %v", err)
 	}
@@ -303,8 +194,8 @@ func TestSession_ProbeAsksForCredit(t *testing.T) {
 		}
 	}
 	for range 8 {
-		in := wait(t, p.opened, "session")
-		if got := len(in.messages(t, 0)); got != 20 {
+		in := wait(t, p.Opened, "session")
+		if got := len(in.Messages(t, 0)); got != 20 {
 			t.Errorf("%d messages when the last probe was answered", got)
 		}
 	}
@@ -320,25 +211,22 @@ func TestSession_ProbeAsksForCredit(t *testing.T) {
 func TestSession_BarriersAreFew(t *testing.T) {
 	p := start(t, true, CollectorConfig{})
 	s := p.dial(t)
-	in := wait(t, p.opened, "session")
-	in.stall(true)
+	in := wait(t, p.Opened, "session")
+	in.Stall(true)
 	const n = 12
 	for i := range n {
 		send(t, s, message(60_000, i)) // nearly a part of the window
 	}
-	in.messages(t, n)
+	in.Messages(t, n)
 	answered := make(chan error, 1)
 	go func() { answered <- s.Probe(t.Context()) }() // ended by its answer
 	for range 100 {
-		in.messages(t, n)
-		in.mu.Lock()
-		waiting := len(in.barriers)
-		in.mu.Unlock()
-		if waiting > underWay {
-			t.Fatalf("%d barriers wait", waiting)
+		in.Messages(t, n)
+		if n := in.Waiting(); n > underWay {
+			t.Fatalf("%d barriers wait", n)
 		}
 	}
-	in.stall(false)
+	in.Stall(false)
 	if err := wait(t, answered, "answer"); err != nil {
 		t.Error(err)
 	}
@@ -350,8 +238,8 @@ func TestSession_Lanes(t *testing.T) {
 	p := start(t, true, CollectorConfig{Core: core.Config{Window: 300_000}})
 	s := p.dial(t)
 	l := s.(transport.Laned)
-	stalled := wait(t, p.opened, "session")
-	stalled.stall(true)
+	stalled := wait(t, p.Opened, "session")
+	stalled.Stall(true)
 	var err error
 	for err == nil {
 		_, err = s.Send(t.Context(), []transport.Outgoing{message(60_000, 1)})
@@ -372,15 +260,15 @@ func TestSession_Lanes(t *testing.T) {
 		m.Stream = 1
 		send(t, s, m)
 	}
-	other := wait(t, p.opened, "second session")
-	other.messages(t, n)
-	if len(stalled.messages(t, 0)) > 300_000/60_000 {
+	other := wait(t, p.Opened, "second session")
+	other.Messages(t, n)
+	if len(stalled.Messages(t, 0)) > 300_000/60_000 {
 		t.Error("more came than the window holds")
 	}
 	if l.Confirmed(0) != 0 {
 		t.Errorf("%d octets confirmed that nobody wrote", l.Confirmed(0))
 	}
-	stalled.stall(false)
+	stalled.Stall(false)
 	for l.Room(0) < maxMessage || l.Confirmed(0) == 0 || l.Confirmed(1) == 0 {
 		wait(t, l.Freed(), "word of room")
 	}
@@ -395,15 +283,15 @@ func TestSession_Lanes(t *testing.T) {
 func TestSession_CollectorStops(t *testing.T) {
 	p := start(t, true, CollectorConfig{})
 	s := p.dial(t)
-	in := wait(t, p.opened, "session")
+	in := wait(t, p.Opened, "session")
 	send(t, s, message(1000, 1))
-	in.messages(t, 1)
+	in.Messages(t, 1)
 	p.stop()
 	wait(t, s.Done(), "end")
 	if err := s.Err(); !errors.Is(err, transport.ErrPeerClosed) {
 		t.Errorf("ended with %v", err)
 	}
-	if err := wait(t, in.over, "Closed"); !errors.Is(err, transport.ErrClosed) {
+	if err := wait(t, in.Over, "Closed"); !errors.Is(err, transport.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
 	if _, err := s.Send(t.Context(), []transport.Outgoing{message(100, 1)}); !errors.Is(err, transport.ErrPeerClosed) {
@@ -416,8 +304,8 @@ func TestSession_WithoutAgreement(t *testing.T) {
 	p := start(t, false, CollectorConfig{})
 	s := p.dial(t)
 	send(t, s, message(1000, 1))
-	in := wait(t, p.opened, "session")
-	in.messages(t, 1)
+	in := wait(t, p.Opened, "session")
+	in.Messages(t, 1)
 	if s.Properties().Confirms != transport.ConfirmTransport {
 		t.Errorf("properties %+v", s.Properties())
 	}
@@ -429,7 +317,7 @@ func TestSession_WithoutAgreement(t *testing.T) {
 	}
 	defer ps.Close(t.Context())
 	send(t, ps, message(1000, 1))
-	wait(t, p.opened, "session").messages(t, 1)
+	wait(t, p.Opened, "session").Messages(t, 1)
 }
 
 // A collector is no proxy (spec.md, D7).
@@ -453,7 +341,7 @@ func TestDestinations(t *testing.T) {
 func BenchmarkSession(b *testing.B) {
 	p := start(b, true, CollectorConfig{})
 	s := p.dial(b)
-	in := wait(b, p.opened, "session")
+	in := wait(b, p.Opened, "session")
 	_ = in
 	m := message(1400, 1)
 	b.SetBytes(1400)

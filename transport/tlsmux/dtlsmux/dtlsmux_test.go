@@ -18,40 +18,30 @@ import (
 
 	"github.com/pion/dtls/v3"
 
-	"ipfixsuite/pki"
 	"ipfixsuite/transport/tlsmux"
 	"ipfixsuite/transport/tlsmux/wire"
+	"ipfixsuite/transport/transporttest"
 )
 
 // authority makes certificates for both ends.
 type authority struct {
-	dir  string
+	transporttest.Authority
 	pool *x509.CertPool
 }
 
 func newAuthority(t *testing.T) authority {
 	t.Helper()
-	a := authority{t.TempDir(), x509.NewCertPool()}
-	if err := pki.Init(a.dir, pki.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"client", "server"} {
-		if err := pki.Issue(a.dir, name, nil, pki.Options{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ca, err := os.ReadFile(filepath.Join(a.dir, "ca.pem"))
+	a := authority{transporttest.NewAuthority(t), x509.NewCertPool()}
+	ca, err := os.ReadFile(a.File("ca.pem"))
 	if err != nil || !a.pool.AppendCertsFromPEM(ca) {
 		t.Fatal(err)
 	}
 	return a
 }
 
-func (a authority) file(name string) string { return filepath.Join(a.dir, name) }
-
 func (a authority) certificate(t *testing.T, name string) tls.Certificate {
 	t.Helper()
-	c, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+"-key.pem"))
+	c, err := tls.LoadX509KeyPair(a.File(name+".pem"), a.File(name+"-key.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,11 +49,11 @@ func (a authority) certificate(t *testing.T, name string) tls.Certificate {
 }
 
 func (a authority) client(t *testing.T) []dtls.ClientOption {
-	return []dtls.ClientOption{dtls.WithCertificates(a.certificate(t, "client")), dtls.WithRootCAs(a.pool), dtls.WithServerName("server")}
+	return []dtls.ClientOption{dtls.WithCertificates(a.certificate(t, "exporter")), dtls.WithRootCAs(a.pool), dtls.WithServerName("collector")}
 }
 
 func (a authority) server(t *testing.T) []dtls.ServerOption {
-	return []dtls.ServerOption{dtls.WithCertificates(a.certificate(t, "server")), dtls.WithClientCAs(a.pool), dtls.WithClientAuth(dtls.RequireAndVerifyClientCert)}
+	return []dtls.ServerOption{dtls.WithCertificates(a.certificate(t, "collector")), dtls.WithClientCAs(a.pool), dtls.WithClientAuth(dtls.RequireAndVerifyClientCert)}
 }
 
 // carriers are the two ends of a connection: a stream's, or one that keeps
@@ -237,7 +227,7 @@ func TestOpenSSL(t *testing.T) {
 				t.Fatal(err)
 			}
 			carrier := &answering{UDPConn: u}
-			args := []string{"s_client", "-dtls1_2", "-connect", u.LocalAddr().String(), "-cert", a.file("client.pem"), "-key", a.file("client-key.pem"), "-CAfile", a.file("ca.pem"), "-verify_return_error"}
+			args := []string{"s_client", "-dtls1_2", "-connect", u.LocalAddr().String(), "-cert", a.File("exporter.pem"), "-key", a.File("exporter-key.pem"), "-CAfile", a.File("ca.pem"), "-verify_return_error"}
 			if offer {
 				args = append(args, "-serverinfo", "65357")
 			}
