@@ -12,8 +12,9 @@ const (
 	// does (RFC 1122, Section 3.3.2), less IP and UDP.
 	smallDatagram = 576 - 20 - 8
 	// largeTries is how many transmissions of a message have to stay without
-	// an answer before it is tried in smaller pieces.
-	largeTries = 3
+	// an answer before it is tried in smaller pieces: that leaves time for an
+	// answer to those until stallAfter.
+	largeTries = 2
 	// leastPiece keeps a fragment from being all header.
 	leastPiece = 32
 )
