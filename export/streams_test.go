@@ -336,3 +336,70 @@ func TestStreams_NestedTemplates_RFC6526_4_2(t *testing.T) {
 		}
 	})
 }
+
+// What waits in the spool comes out of it with another way to spread it: a
+// message of several Templates goes on as one for each.
+func TestStreams_SpooledByAnother(t *testing.T) {
+	for _, tc := range [][2]Streams{{SingleStream, StreamPerTemplate}, {StreamPerTemplate, SingleStream}, {StreamPerTemplate, StreamPerTemplate}} {
+		t.Run(fmt.Sprintf("%v, then %v", tc[0], tc[1]), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				e := start(t, Config{Dialer: &testDialer{}, Streams: tc[0], SpoolDir: dir, StatsInterval: -1})
+				s := newFarSource(t, e.Exporter, rand.New(rand.NewPCG(9, 9)), 2, 4)
+				for i := range 400 {
+					s.write(i%2, i%4)
+				}
+				s.replace(0, 0)
+				for i := range 400 {
+					s.write(i%2, (i/2)%4)
+				}
+				time.Sleep(3 * time.Second)
+				if err := e.close(time.Second); err != nil {
+					t.Error(err)
+				}
+				w := newFarWorld(9, dtlsSCTP)
+				w.perRules = tc[1] == StreamPerTemplate
+				e = start(t, Config{Dialer: w, Streams: tc[1], SpoolDir: dir, StatsInterval: -1})
+				time.Sleep(3 * time.Second)
+				if err := e.close(time.Minute); err != nil {
+					t.Error(err)
+				}
+				w.wg.Wait()
+				if n := s.missing(w); n > 0 || w.lost > 0 || len(w.problems) > 0 || len(w.written) != 800 {
+					t.Errorf("%d of 800 records missing, gaps of %d: %q", n, w.lost, w.problems)
+				}
+				emptySpool(t, dir)
+			})
+		})
+	}
+}
+
+// A plain session that its peer shuts down in order while it drains may be one
+// whose process was killed: what it carried lately goes out again.
+func TestStreams_ShutDownWhileItDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFarWorld(4, sctpLike)
+		e := start(t, Config{Dialer: w, MaxDelay: 10 * time.Millisecond, StatsInterval: -1})
+		s := newFarSource(t, e.Exporter, rand.New(rand.NewPCG(1, 1)), 1, 1)
+		for range 100 {
+			s.write(0, 0)
+		}
+		time.Sleep(1200 * time.Millisecond)
+		e.Rotate(rotation.Demand)
+		time.Sleep(500 * time.Millisecond)
+		w.mu.Lock()
+		if len(w.sessions) != 2 || w.sessions[0].over {
+			t.Errorf("%d sessions", len(w.sessions))
+		}
+		clear(w.written) // what the process had is gone
+		w.sessions[0].end(transport.ErrPeerClosed)
+		w.mu.Unlock()
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		w.wg.Wait()
+		if n := s.missing(w); n > 0 || len(w.problems) > 0 || e.Summary().RecordsReplayed != 100 {
+			t.Errorf("%d records missing, %q, %+v", n, w.problems, e.Summary())
+		}
+	})
+}

@@ -209,3 +209,51 @@ func TestSchedule_Doubt(t *testing.T) {
 		t.Error("a reliable transport needs no repetition (RFC 7011, Section 8.4)")
 	}
 }
+
+// An id that is freed at once is the next that is given away, with another
+// meaning (RFC 6526, Section 4.4).
+func TestActive_FreeAtOnce_RFC6526_4_4(t *testing.T) {
+	now := time.Unix(1000, 0)
+	a := NewActive(ActiveConfig{})
+	p, other := define(t, a, now, 0, 8), define(t, a, now, 0, 9)
+	v := a.Version()
+	if err := a.Free(p.ID); err != nil || a.Lookup(p.ID) != nil || a.Len() != 1 || a.Version() == v {
+		t.Fatalf("%v, %d templates", err, a.Len())
+	}
+	if err := a.Free(p.ID); !errors.Is(err, ErrUnknown) {
+		t.Errorf("freed twice: %v", err)
+	}
+	c := a.Clone(now)
+	for name, a := range map[string]*Active{"original": a, "clone": c} {
+		if q := define(t, a, now, 0, 10); q.ID != p.ID || q == p {
+			t.Errorf("%s: the next id is %d, want %d again", name, q.ID, p.ID)
+		}
+		if q := define(t, a, now, 0, 11); q.ID != other.ID+1 {
+			t.Errorf("%s: then it is %d", name, q.ID)
+		}
+	}
+	if err := a.Withdraw(other.ID, now); err != nil {
+		t.Fatal(err)
+	}
+	if q := define(t, a, now, 0, 12); q.ID == other.ID {
+		t.Error("an id that rests is given away")
+	}
+}
+
+// Ids that are reserved are never given away.
+func TestActive_Reserved(t *testing.T) {
+	now := time.Unix(1000, 0)
+	a := NewActive(ActiveConfig{Reserved: lastID - firstID - 1})
+	if p, q := define(t, a, now, 0, 8), define(t, a, now, 0, 9); p.ID != firstID || q.ID != firstID+1 {
+		t.Errorf("ids %d and %d", p.ID, q.ID)
+	}
+	if _, err := a.Define(now, 0, shape(10), nil); !errors.Is(err, ErrExhausted) {
+		t.Errorf("a reserved id is given away: %v", err)
+	}
+	if err := a.Free(firstID); err != nil {
+		t.Fatal(err)
+	}
+	if p := define(t, a, now, 0, 10); p.ID != firstID {
+		t.Errorf("id %d", p.ID)
+	}
+}

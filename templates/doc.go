@@ -13,8 +13,7 @@
 // Everything here is driven by its caller: no goroutines, no clocks, no
 // sockets. Only a Budget may be used by several goroutines at a time.
 //
-// Left out: Template ids bound to SCTP streams (RFC 6526), and the buffer that
-// puts template changes in the order of their Export Times before they are
-// applied, which RFC 7011, Section 8.2, leaves to the Collecting Process:
-// stale definitions are recognised instead.
+// Left out: the buffer that puts template changes in the order of their Export
+// Times before they are applied, which RFC 7011, Section 8.2, leaves to the
+// Collecting Process: stale definitions are recognised instead.
 package templates
