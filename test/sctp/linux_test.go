@@ -24,16 +24,17 @@ func TestLinux(t *testing.T) {
 		buildPeer(t, dir)
 		buildPrograms(t, dir)
 		share(t, filepath.Join(harness.Root(t), "testdata"), dir, mixed)
-		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 3 * time.Minute}.Self(t)
+		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 4 * time.Minute}.Self(t)
 		judge(t, dir)
 		return
 	}
 	n := newNetwork(t)
 	for _, pair := range [][2]stack{{kernelStack, kernelStack}, {userStack, kernelStack}, {kernelStack, userStack}, {userStack, userStack}} {
-		for what, cfg := range map[string]sides{"clear": clear(), "dtls": secure(t)} {
+		for what, cfg := range map[string]sides{"clear": clear(), "dtls": secure(t), "dtls6": six(secure(t))} {
 			name := fmt.Sprintf("%s/%s to %s", what, pair[0].name, pair[1].name)
 			t.Run(name, func(t *testing.T) { conversation(t, n, pair, what, cfg) })
 		}
+		t.Run(fmt.Sprintf("given up/%s to %s", pair[0].name, pair[1].name), func(t *testing.T) { givenUp(t, n, pair, secure(t)) })
 	}
 	t.Run("forged/clear", func(t *testing.T) { forged(t, n, clear()) })
 	t.Run("forged/dtls", func(t *testing.T) { forged(t, n, secure(t)) })
@@ -52,21 +53,36 @@ func TestLinux(t *testing.T) {
 	n.Run(n.A, "tc qdisc add dev va root netem delay 5ms loss 5%")
 	t.Run("abort in the middle", func(t *testing.T) { abortMidway(t, n) })
 	n.Run(n.A, "tc qdisc del dev va root")
-	t.Run("programs/sctp", func(t *testing.T) { programs(t, n, "sctp") })
-	t.Run("programs/dtls+sctp", func(t *testing.T) { programs(t, n, "dtls+sctp") })
 	t.Run("softflowd", func(t *testing.T) { softflowd(t, n) })
-	t.Run("cut", func(t *testing.T) { cut(t, n, secure(t)) })
+	t.Run("given up/programs", func(t *testing.T) { lifetimes(t, n) })
+	t.Run("trials", func(t *testing.T) { trials(t, n) })
+}
+
+// encapsulate has the kernel of either side speak SCTP over UDP (RFC 6951)
+// where the other one does.
+func encapsulate(n *harness.Network, pair [2]stack) (undo func()) {
+	kernels := ""
+	for i, ns := range []string{n.A, n.B} {
+		if pair[i].name == "kernel" && pair[1-i].name != "kernel" {
+			n.Run(ns, "sysctl -qw net.sctp.udp_port=9899 net.sctp.encap_port=9899")
+			kernels = ns
+		}
+	}
+	return func() {
+		if kernels != "" {
+			n.Run(kernels, "sysctl -qw net.sctp.udp_port=0 net.sctp.encap_port=0")
+		}
+	}
+}
+
+func six(cfg sides) sides {
+	cfg.six = true
+	return cfg
 }
 
 // conversation is a session from its beginning to its end, captured.
 func conversation(t *testing.T, n *harness.Network, pair [2]stack, what string, cfg sides) {
-	over := pair[0].name != pair[1].name
-	for i, ns := range []string{n.A, n.B} {
-		if pair[i].name == "kernel" && over {
-			n.Run(ns, "sysctl -qw net.sctp.udp_port=9899 net.sctp.encap_port=9899")
-			defer n.Run(ns, "sysctl -qw net.sctp.udp_port=0 net.sctp.encap_port=0")
-		}
-	}
+	defer encapsulate(n, pair)()
 	stop := record(t, n, fmt.Sprintf("%s-%s-%s", what, pair[0].name[:4], pair[1].name[:4]))
 	defer stop()
 	const streams = 6

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"ipfixsuite/test/harness"
 )
@@ -41,36 +40,6 @@ func startCollector(t *testing.T, n *harness.Network, args ...string) *harness.C
 	var c *harness.Collector
 	n.Inside(n.B, func() { c = harness.StartCollector(t, args...) })
 	return c
-}
-
-// programs: the exporter rotates each second over a lossy path; every record
-// is written once.
-func programs(t *testing.T, n *harness.Network, scheme string) {
-	const records = 1500
-	flows := filepath.Join(t.TempDir(), "flows")
-	with, by := []string{"--insecure"}, []string{"--insecure"}
-	if scheme != "sctp" {
-		pki := programPKI(t)
-		with, by = pki.Flags("collector"), pki.Flags("exporter")
-	}
-	c := startCollector(t, n, append([]string{"--listen", scheme + "://192.0.2.2", "--sink", "json:" + flows}, with...)...)
-	n.Run(n.A, "tc qdisc add dev va root netem delay 5ms loss 2%")
-	defer n.Run(n.A, "tc qdisc del dev va root")
-	var e *harness.Exporter
-	n.Inside(n.A, func() {
-		e = harness.StartExporter(t, append([]string{"--source", "json:" + harness.Numbered(t, records), "--to", scheme + "://192.0.2.2",
-			"--rotate", "1s", "--max-rate", "400"}, by...)...)
-	})
-	sum := e.Summary(time.Minute)
-	got := c.Summary()
-	tally := harness.Written(t, records, flows)
-	if tally.Missing() > 0 || tally.Again() > 0 {
-		t.Errorf("%d records missing, %d there again", tally.Missing(), tally.Again())
-	}
-	if sum["rotations"] < 1 || got["records_lost"] != 0 || sum["collectors_lost"] != 0 {
-		t.Errorf("exporter %v, collector %v", sum, got)
-	}
-	t.Logf("%v rotations, largest gap %v µs", sum["rotations"], sum["max_swap_gap_us"])
 }
 
 // mixed is a capture of the project's.

@@ -136,6 +136,15 @@ type sides struct {
 	collector, exporter sctp.SessionConfig
 	auth                bool
 	port                uint16
+	six                 bool // IPv6
+}
+
+// at is where the collector is.
+func (s sides) at() netip.AddrPort {
+	if s.six {
+		return address("2001:db8::2", s.port)
+	}
+	return address("192.0.2.2", s.port)
 }
 
 func clear() sides { return sides{port: plainPort} }
@@ -185,7 +194,7 @@ func serve(t *testing.T, n *harness.Network, s stack, cfg sides, c sctp.Config) 
 	c.Auth = cfg.auth
 	var a sctp.Acceptor
 	var err error
-	n.Inside(n.B, func() { a, err = s.open(address("192.0.2.2", cfg.port), c) })
+	n.Inside(n.B, func() { a, err = s.open(cfg.at(), c) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +226,7 @@ func tryDial(t *testing.T, n *harness.Network, s stack, cfg sides, c sctp.Config
 	t.Helper()
 	c.Auth = cfg.auth
 	d := sctp.Dialer{Config: cfg.exporter, Connect: func(ctx context.Context) (a sctp.Association, err error) {
-		n.Inside(n.A, func() { a, err = s.dial(ctx, address("192.0.2.2", cfg.port), c) })
+		n.Inside(n.A, func() { a, err = s.dial(ctx, cfg.at(), c) })
 		return a, err
 	}}
 	return d.Dial(within(t))

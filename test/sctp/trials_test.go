@@ -1,0 +1,321 @@
+//go:build linux
+
+package sctp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
+
+	"ipfixsuite/capture"
+	"ipfixsuite/test/harness"
+)
+
+// trial is an exporter and a collector of ours that go through everything that
+// may befall them, on the kernel's SCTP. Both ends of an association have two
+// addresses.
+type trial struct {
+	scheme, url, flows string
+	port               uint16
+	with, by           []string // flags of the collector and the exporter
+	c                  *harness.Collector
+	e                  *harness.Exporter
+	feed               *harness.Feeder
+	began              time.Time          // of what befalls it now
+	count              map[string]float64 // of collectors that have ended
+}
+
+// What an exporter logs of a session's end. The kernel of a collector that was
+// killed shuts its associations down in order, or aborts them if something was
+// not read; in the clear that is all there is to know.
+const (
+	sessionLost  = `"msg":"session lost"`
+	sessionEnded = `"msg":"collector closed the session"`
+)
+
+// sidePort is that of an association beside them.
+const sidePort = 4741
+
+// trialRate is records a second: a guest is slow.
+const trialRate = 200
+
+// court is where trials are held: both schemes go through them side by side.
+type court struct {
+	t      *testing.T
+	n      *harness.Network
+	secure *trial
+	both   []*trial
+}
+
+// trials: a session a second on a lossy path, a collector that is killed, one
+// that ends in order, an association that is aborted, a collector that stands
+// still, an address that is lost, a path that loses everything for five
+// seconds. No record is lost.
+func trials(t *testing.T, n *harness.Network) {
+	c := convene(t, n)
+	n.Run(n.A, "tc qdisc add dev va root netem delay 5ms loss 2%")
+	for range 3 {
+		c.told(time.Now(), `"msg":"session replaced"`, c.both...)
+	}
+	n.Run(n.A, "tc qdisc del dev va root")
+
+	c.begin()
+	for _, tr := range c.both {
+		tr.c.Kill()
+		tr.serve(t, n)
+	}
+	c.ended(c.both...)
+	c.flows("SIGKILL")
+
+	c.begin()
+	for _, tr := range c.both {
+		tr.stop()
+		tr.serve(t, n)
+	}
+	c.ended(c.both...)
+	c.flows("SIGTERM")
+
+	for _, tr := range c.both {
+		tr.abort(t, n)
+	}
+	c.flows("ABORT")
+
+	// A collector that stands still is noticed where its process has to answer;
+	// in the clear what its host has taken meanwhile is there when it goes on.
+	c.begin()
+	for _, tr := range c.both {
+		tr.signal(t, syscall.SIGSTOP)
+	}
+	c.ended(c.secure)
+	for _, tr := range c.both {
+		tr.signal(t, syscall.SIGCONT)
+	}
+	c.flows("SIGSTOP")
+
+	c.loseAddress()
+
+	c.begin()
+	beside := secure(t)
+	beside.port = sidePort
+	cut(t, n, beside)
+	c.flows("100 % loss for 5 s")
+	for _, tr := range c.both {
+		tr.end(t)
+	}
+}
+
+// convene starts an exporter and a collector of each scheme.
+func convene(t *testing.T, n *harness.Network) *court {
+	t.Helper()
+	pki := programPKI(t)
+	c := &court{
+		t: t, n: n,
+		secure: &trial{scheme: "dtls+sctp", port: securePort, with: pki.Flags("collector"), by: pki.Flags("exporter")},
+	}
+	plain := &trial{scheme: "sctp", port: plainPort, with: []string{"--insecure"}, by: []string{"--insecure"}}
+	c.both = []*trial{plain, c.secure}
+	for _, tr := range c.both {
+		tr.url, tr.flows, tr.count = tr.scheme+"://192.0.2.2?addr=2001:db8::2", filepath.Join(t.TempDir(), tr.scheme), map[string]float64{}
+		tr.serve(t, n)
+		n.Inside(n.A, func() {
+			tr.e = harness.StartExporter(t, append([]string{"--source", "json:-", "--to", tr.url, "--rotate", "1s"}, tr.by...)...)
+		})
+		tr.feed = &harness.Feeder{Rate: trialRate}
+		tr.feed.Begin(tr.e)
+	}
+	return c
+}
+
+// begin notes when something befalls both.
+func (c *court) begin() {
+	for _, tr := range c.both {
+		tr.began = time.Now()
+	}
+}
+
+// told waits until the exporters have logged something after a time.
+func (c *court) told(after time.Time, what string, trials ...*trial) {
+	c.t.Helper()
+	for _, tr := range trials {
+		tr.e.LoggedAfter(after, patience, what)
+	}
+}
+
+// ended waits until the exporters have noticed a session's end.
+func (c *court) ended(trials ...*trial) {
+	c.t.Helper()
+	for _, tr := range trials {
+		tr.e.LoggedAfter(tr.began, patience, sessionLost, sessionEnded)
+	}
+}
+
+// flows waits until data is written again on both, and tells what the
+// exporters noticed, and when.
+func (c *court) flows(what string) {
+	c.t.Helper()
+	next, back := make([]int, len(c.both)), make([]time.Duration, len(c.both))
+	for i, tr := range c.both {
+		next[i] = tr.feed.Given() + 1
+	}
+	harness.Until(c.t, what+": data on both again", func() bool {
+		for i, tr := range c.both {
+			if back[i] == 0 && tr.written(c.t, next[i]) {
+				back[i] = time.Since(tr.began).Round(10 * time.Millisecond)
+			}
+		}
+		return !slices.Contains(back, 0)
+	})
+	for i, tr := range c.both {
+		c.t.Logf("%s, %s: %sdata again after %v", tr.scheme, what, tr.noticed(), back[i])
+	}
+}
+
+// loseAddress cuts the way to one of the collector's two addresses: to the
+// sessions that is nothing.
+func (c *court) loseAddress() {
+	c.t.Helper()
+	lost := func() (n int) {
+		for _, tr := range c.both {
+			n += len(tr.e.Logged(sessionLost, sessionEnded))
+		}
+		return n
+	}
+	before := lost()
+	for ns, dev := range map[string]string{c.n.A: "va", c.n.B: "vb"} {
+		c.n.Run(ns, "tc qdisc add dev "+dev+" clsact")
+		c.n.Run(ns, "tc filter add dev "+dev+" egress protocol ip u32 match ip protocol 132 0xff action drop")
+	}
+	c.begin()
+	c.flows("one of two addresses lost")
+	if now := lost(); now != before {
+		c.t.Errorf("one of two addresses lost, and with it %d sessions", now-before)
+	}
+	for ns, dev := range map[string]string{c.n.A: "va", c.n.B: "vb"} {
+		c.n.Run(ns, "tc qdisc del dev "+dev+" clsact")
+	}
+}
+
+// serve starts a collector.
+func (tr *trial) serve(t *testing.T, n *harness.Network) {
+	t.Helper()
+	tr.c = startCollector(t, n, append([]string{"--listen", tr.url, "--sink", "json:" + tr.flows}, tr.with...)...)
+}
+
+// stop ends the collector in order.
+func (tr *trial) stop() {
+	for k, v := range tr.c.Summary() {
+		tr.count[k] += v
+	}
+}
+
+func (tr *trial) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := tr.c.Cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noticed tells when after an event the exporter noticed.
+func (tr *trial) noticed() string {
+	for _, at := range tr.e.Logged(sessionLost, sessionEnded) {
+		if at.After(tr.began) {
+			return fmt.Sprintf("noticed after %v, ", at.Sub(tr.began).Round(time.Millisecond))
+		}
+	}
+	return ""
+}
+
+// written tells whether a record is in a file.
+func (tr *trial) written(t *testing.T, number int) bool {
+	files, err := filepath.Glob(filepath.Join(tr.flows, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := fmt.Appendf(nil, `"octetDeltaCount":%d,`, number)
+	for _, f := range files {
+		if raw, err := os.ReadFile(f); err == nil && bytes.Contains(raw, mark) {
+			return true
+		}
+	}
+	return false
+}
+
+// abort sends the collector's host an ABORT as if it were the exporter's, until
+// one hits a session that is in use.
+func (tr *trial) abort(t *testing.T, n *harness.Network) {
+	t.Helper()
+	var ring *capture.Ring
+	var fd int
+	var err error
+	n.Inside(n.B, func() { ring, err = capture.Live("vb", capture.LiveConfig{}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	n.Inside(n.A, func() { fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_SCTP) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	before, sent := len(tr.e.Logged(sessionLost)), 0
+	ring.SetReadDeadline(time.Now().Add(patience))
+	for {
+		p, err := ring.Next()
+		if err != nil {
+			t.Fatalf("%s: nothing to abort: %v", tr.scheme, err)
+		}
+		if len(tr.e.Logged(sessionLost)) > before {
+			return
+		}
+		packet := gopacket.NewPacket(p.Data, layers.LayerTypeEthernet, gopacket.NoCopy)
+		head, _ := packet.Layer(layers.LayerTypeSCTP).(*layers.SCTP)
+		if head == nil || uint16(head.DstPort) != tr.port || packet.Layer(layers.LayerTypeSCTPData) == nil {
+			continue
+		}
+		if sent++; sent == 1 {
+			tr.began = time.Now()
+		}
+		b := binary.BigEndian.AppendUint16(nil, uint16(head.SrcPort))
+		b = binary.BigEndian.AppendUint16(b, tr.port)
+		b = binary.BigEndian.AppendUint32(b, head.VerificationTag)
+		b = append(b, 0, 0, 0, 0, 6, 0, 0, 4)
+		binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+		to := netip.MustParseAddr("192.0.2.2").As4()
+		if err := unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Addr: to}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// end ends both and counts the records.
+func (tr *trial) end(t *testing.T) {
+	t.Helper()
+	given := tr.feed.End()
+	tr.e.EndInput()
+	sum := tr.e.Summary(time.Minute)
+	tr.stop()
+	tally := harness.Written(t, given, tr.flows)
+	t.Logf("%s: %d records, %d missing, %d twice (%v replayed); %v rotations, longest gap %v µs, %v collectors lost",
+		tr.scheme, given, tally.Missing(), tally.Again(), sum["records_replayed"], sum["rotations"], sum["max_swap_gap_us"], sum["collectors_lost"])
+	if tally.Missing() > 0 || float64(tally.Again()) > sum["records_replayed"] || sum["records_dropped"] != 0 || sum["records_sent"] != float64(given) || sum["rotations"] < 3 {
+		t.Errorf("%s: %d of %d records are missing, %d twice: %v", tr.scheme, tally.Missing(), given, tally.Again(), sum)
+		if first := slices.Index(tally[1:], 0); first >= 0 {
+			t.Logf("the first one is %d", first+1)
+		}
+	}
+	if tr.count["data_before_template"] != 0 || tr.count["records_undecodable"] != 0 {
+		t.Errorf("%s: collectors %v", tr.scheme, tr.count)
+	}
+}
