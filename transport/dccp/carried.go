@@ -28,6 +28,42 @@ func (c *Conn) patiently(ctx context.Context, msg []byte) (uint64, error) {
 	return id, err
 }
 
+// sendAll is patiently for several messages: those that congestion control
+// lets go leave together. It returns how many the queue took.
+func (c *Conn) sendAll(ctx context.Context, batch []transport.Outgoing) (n int, err error) {
+	for n < len(batch) {
+		m, err := c.tryQueueAll(batch[n:])
+		n += m
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrQueueFull) {
+			return n, err
+		}
+		if _, err := c.patiently(ctx, batch[n].Data); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// tryQueueAll queues messages as far as there is room, and sends what may go.
+func (c *Conn) tryQueueAll(batch []transport.Outgoing) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for n < len(batch) && err == nil {
+		if err = c.take(now, batch[n].Data); err == nil {
+			n++
+		}
+	}
+	if n > 0 {
+		c.drive(now)
+	}
+	return n, err
+}
+
 // maxCarried bounds the messages whose fate is open.
 const maxCarried = 1 << 16
 

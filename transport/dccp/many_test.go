@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"ipfixsuite/transport"
 	"ipfixsuite/transport/dccp/ccid"
 )
 
@@ -70,27 +71,28 @@ func TestThousandConnections(t *testing.T) {
 // TestMessagesCostNoAllocation: in the steady state nothing is allocated, from
 // Write through the sockets and congestion control of both ends to Read.
 func TestMessagesCostNoAllocation(t *testing.T) {
-	l, to := listenLoopback(t, ListenConfig{})
-	c, s := connect(t, l, to, Config{Track: true})
-	msg, buf := make([]byte, 500), make([]byte, 1000)
-	round := func() {
-		for range 16 {
-			if _, err := c.Write(msg); err != nil {
-				t.Fatal(err)
+	for _, id := range []ccid.ID{ccid.TCPLike, ccid.TFRC} {
+		l, to := listenLoopback(t, ListenConfig{})
+		c, s := connect(t, l, to, Config{Track: true, CCIDs: []ccid.ID{id}})
+		msg, buf := make([]byte, 500), make([]byte, 1000)
+		var fates []transport.Fate
+		round := func() {
+			for range 64 {
+				if _, err := c.Write(msg); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Read(buf); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if _, err := s.Read(buf); err != nil {
-				t.Fatal(err)
-			}
+			fates = c.Fates(fates[:0])
 		}
-	}
-	for range 100 {
-		round()
-	}
-	c.Fates(nil)
-	if n := testing.AllocsPerRun(100, round); n >= 16 {
-		t.Errorf("%v allocations for 16 messages", n)
-	} else if n > 0 {
-		t.Logf("%v allocations for 16 messages", n)
+		for range 50 {
+			round()
+		}
+		if n := testing.AllocsPerRun(50, round); n != 0 {
+			t.Errorf("CCID %d: %v allocations for 64 messages", id, n)
+		}
 	}
 }
 
@@ -125,6 +127,47 @@ func benchmarkMessages(b *testing.B, id ccid.ID, size int) {
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
 	s := c.Stats()
 	b.ReportMetric(float64(s.Lost)/float64(max(s.DataSent, 1))*100, "%lost")
+}
+
+// BenchmarkThousandConnections sends round by round over as many connections as
+// share one socket at each end, and tells what each has come to cost its end.
+func BenchmarkThousandConnections(b *testing.B) {
+	const conns = 1000
+	before := heap()
+	l, to := listenLoopback(b, ListenConfig{Backlog: conns, Config: Config{Receive: func(*Conn, []byte) {}}})
+	e, err := NewUDPEndpoint(loopback, Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	ctx := within(b)
+	all := make([]*Conn, conns)
+	for i := range all {
+		if all[i], err = e.Dial(ctx, to, service, Config{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	msg := make([]byte, 1200)
+	b.SetBytes(int64(len(msg)))
+	b.ReportAllocs()
+	cpu := cpuTime(b)
+	i := 0
+	for b.Loop() {
+		if _, err := all[i%conns].Write(msg); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(heap()-before)/conns/2, "B/conn")
+	sent, lost := uint64(0), uint64(0)
+	for _, c := range all {
+		s := c.Stats()
+		sent, lost = sent+s.DataSent, lost+s.Lost
+	}
+	b.ReportMetric(float64(lost)/float64(max(sent, 1))*100, "%lost")
+	b.ReportMetric(float64(l.e.Stats().SocketDrops), "drops")
 }
 
 // BenchmarkIdleConnection tells what an idle connection costs one end in

@@ -179,23 +179,32 @@ func (c *Conn) room(cancel <-chan struct{}) error {
 func (c *Conn) tryQueue(msg []byte) (uint64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.gone(); err != nil {
-		signal(c.writable) // for the next one who waits
+	now := time.Now()
+	if err := c.take(now, msg); err != nil {
 		return 0, err
 	}
-	if c.writes.over() {
-		return 0, os.ErrDeadlineExceeded
+	id := c.next
+	c.drive(now)
+	return id, nil
+}
+
+// take gives the machine a message; c.mu is held.
+func (c *Conn) take(now time.Time, msg []byte) error {
+	if err := c.gone(); err != nil {
+		signal(c.writable) // for the next one who waits
+		return err
 	}
-	now := time.Now()
+	if c.writes.over() {
+		return os.ErrDeadlineExceeded
+	}
 	if err := c.m.Send(now, c.next+1, msg); err != nil {
 		if errors.Is(err, core.ErrClosed) {
 			err = io.ErrClosedPipe
 		}
-		return 0, err
+		return err
 	}
 	c.next++
-	c.drive(now)
-	return c.next, nil
+	return nil
 }
 
 // gone tells why nothing can be sent any more, nil if it can; c.mu is held.

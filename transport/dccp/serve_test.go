@@ -3,6 +3,8 @@ package dccp
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 
 	"ipfixsuite/transport"
@@ -45,6 +47,40 @@ func served(t *testing.T, refuse bool) (k *taker, s transport.Session, stop func
 		t.Fatal(err)
 	}
 	return k, s, func() error { cancel(); return <-ended }
+}
+
+// Far more messages than the queue holds, in one call: each is taken once, in
+// its order.
+func TestSessionSendsABatch(t *testing.T) {
+	k, s, stop := served(t, false)
+	const n = 3 * 256
+	batch := make([]transport.Outgoing, n)
+	for i := range batch {
+		batch[i].Data = []byte(fmt.Sprint(i))
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for done := 0; done < n; {
+			m, err := s.Send(t.Context(), batch[done:])
+			if err != nil && !errors.Is(err, transport.ErrBusy) {
+				t.Error(err)
+				break
+			}
+			done += m
+		}
+	})
+	for i := range n {
+		if got := <-k.got; got != fmt.Sprint(i) {
+			t.Fatalf("message %d is %q", i, got)
+		}
+	}
+	wg.Wait()
+	if st := s.Stats(); st.MessagesSent != n || st.BytesSent == 0 {
+		t.Errorf("%+v", st)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSession(t *testing.T) {

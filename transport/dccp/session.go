@@ -55,23 +55,20 @@ type session struct {
 
 // Send implements transport.Session.
 func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, err error) {
-	for _, o := range batch {
-		switch _, err = s.c.patiently(ctx, o.Data); {
-		case err == nil:
-			s.sent.Add(1)
-			s.bytes.Add(uint64(len(o.Data)))
-			n++
-			continue
-		case errors.Is(err, ErrTooLarge):
-			err = transport.ErrTooLarge
-		case errors.Is(err, net.ErrClosed):
-			err = transport.ErrClosed
-		case errors.Is(err, io.ErrClosedPipe):
-			err = transport.ErrPeerClosed
-		}
-		return n, err
+	n, err = s.c.sendAll(ctx, batch)
+	s.sent.Add(uint64(n))
+	for _, o := range batch[:n] {
+		s.bytes.Add(uint64(len(o.Data)))
 	}
-	return n, nil
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		err = transport.ErrTooLarge
+	case errors.Is(err, net.ErrClosed):
+		err = transport.ErrClosed
+	case errors.Is(err, io.ErrClosedPipe):
+		err = transport.ErrPeerClosed
+	}
+	return n, err
 }
 
 // MaxMessage implements transport.Session.
