@@ -71,7 +71,7 @@ func TestKernel(t *testing.T) {
 		{"warm", func(t *testing.T) { pair(t, sctp.Config{}, sctp.Config{}) }},
 		{"messages", testMessages}, {"ipv6", testIPv6}, {"shutdown", testShutdown}, {"abort", testAbort},
 		{"auth", testAuth}, {"cancel", testCancel}, {"full", testFull}, {"allocations", testAllocations},
-		{"lifetime", testLifetime}, {"silence", testSilence}, {"addresses", testAddresses}, {"refused", testRefused}, {"late", testLate},
+		{"lifetime", testLifetime}, {"silence", testSilence}, {"addresses", testAddresses}, {"refused", testRefused}, {"late", testLate}, {"options", testOptions},
 	} {
 		before := descriptors(t)
 		t.Run(c.name, c.test)
@@ -733,6 +733,51 @@ func testLate(t *testing.T) {
 		}
 		if _, err := s.Send(ctx, []sctp.Message{{Data: []byte("x")}}); err == nil {
 			t.Error("an association that is over took a message")
+		}
+	}
+}
+
+// What was asked for is set, at both ends (RFC 6458, Section 8.1).
+func testOptions(t *testing.T) {
+	cfg := sctp.Config{
+		Auth: true, Heartbeat: 700 * time.Millisecond, RTOMin: 150 * time.Millisecond, RTOInitial: 250 * time.Millisecond, RTOMax: 350 * time.Millisecond,
+		MaxRetransmits: 7, PathRetransmits: 3,
+	}
+	c, s := pair(t, cfg, cfg)
+	for name, e := range map[string]*end{"client": c, "server": s} {
+		err := e.Association.(*association).control(func(fd int) error {
+			read := func(option, size int) []byte {
+				b := make([]byte, size)
+				if _, err := getOption(fd, option, b); err != nil {
+					t.Errorf("%s: option %d: %v", name, option, err)
+				}
+				return b
+			}
+			if native.Uint32(read(optNoDelay, 4)) != 1 {
+				t.Errorf("%s: SCTP_NODELAY is off", name)
+			}
+			rto := read(optRTOInfo, 16)
+			if a, b, c := native.Uint32(rto[4:]), native.Uint32(rto[8:]), native.Uint32(rto[12:]); a != 250 || b != 350 || c != 150 {
+				t.Errorf("%s: RTO %d, at most %d, at least %d ms", name, a, b, c)
+			}
+			if n := native.Uint16(read(optAssocInfo, 20)[4:]); n != 7 {
+				t.Errorf("%s: %d retransmissions", name, n)
+			}
+			path := read(optPathParameters, pathParamsLen)
+			if every, n := native.Uint32(path[132:]), native.Uint16(path[136:]); every != 700 || n != 3 {
+				t.Errorf("%s: heartbeats every %d ms, %d retransmissions on a path", name, every, n)
+			}
+			if e == s {
+				return nil // an accepted socket tells its own default, not what its association began with
+			}
+			hmacs := read(optHMACIdent, 8)
+			if n := native.Uint32(hmacs); n != 2 || native.Uint16(hmacs[4:]) != 3 || native.Uint16(hmacs[6:]) != 1 {
+				t.Errorf("%s: %d algorithms: % x", name, n, hmacs[4:])
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }
