@@ -35,8 +35,12 @@ type output struct {
 	fill *tray
 	due  bool
 	asks []ask
-	slow uint64 // of calls: the one that is not quick
-	hung uint64 // and the one that made a session lose patience
+	busy bool // the sink has something to do
+	// late: by timer, it takes its time for it.
+	late  bool
+	timer *time.Timer
+	slow  uint64 // of calls: the one that is not quick
+	hung  uint64 // and the one that made a session lose patience
 	// refused are records for which there was no room; told is the account of
 	// the calls.
 	refused uint64
@@ -66,6 +70,13 @@ func newOutput(name string, s Sink, now func() time.Time, alone bool) *output {
 	o.stats.Name = name
 	o.told = o.stats
 	o.work.L, o.room.L = &o.mu, &o.mu
+	o.timer = time.AfterFunc(time.Hour, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.late = true
+		o.room.Broadcast()
+	})
+	o.timer.Stop()
 	return o
 }
 
@@ -86,10 +97,26 @@ func (o *output) write(r *receiver, b *record.Batch, control bool) bool {
 	}
 	o.fill.add(r, b, control)
 	if !o.due && !o.fill.takes(0, handOver) {
-		o.due = true
-		o.work.Signal()
+		o.handOver()
 	}
 	return true
+}
+
+// handOver has the sink take the tray, and waits for it to finish as long as a
+// sink that works takes: its goroutine then runs on this processor, which has
+// the tray in its cache.
+func (o *output) handOver() {
+	o.due = true
+	o.work.Signal()
+	if o.busy {
+		return
+	}
+	o.busy, o.late = true, false
+	o.timer.Reset(quickCall)
+	for o.busy && !o.late {
+		o.room.Wait()
+	}
+	o.timer.Stop()
 }
 
 // await waits until there is room for n octets: for as long as the sink goes
@@ -132,8 +159,13 @@ func (o *output) run() {
 	for {
 		o.mu.Lock()
 		for !o.due && len(o.asks) == 0 {
+			if o.busy {
+				o.busy = false
+				o.room.Broadcast()
+			}
 			o.work.Wait()
 		}
+		o.busy = true
 		asks := o.asks
 		o.fill, taken, o.due, o.asks = taken, o.fill, false, nil
 		o.room.Broadcast()

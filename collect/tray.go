@@ -3,12 +3,13 @@ package collect
 import "ipfixsuite/record"
 
 const (
-	// handOver is how much is worth waking the sink for before a flush.
-	handOver = 64 << 10
+	// handOver is how much is worth waking the sink for before a flush: waking
+	// another processor costs more than what it does with a few messages.
+	handOver = 256 << 10
 	// trayOctets is what waits for a sink that goes on, so that it is in the
 	// processor's cache when its turn comes; trayLimit what waits for one
 	// whose call takes its time, as disks do now and then.
-	trayOctets = 256 << 10
+	trayOctets = 512 << 10
 	trayLimit  = 4 << 20
 	// octetsPerBatch bounds small batches.
 	octetsPerBatch = 64
