@@ -136,7 +136,7 @@ func (cfg Config) tcp(e transport.Endpoint) tcp.Config {
 	}
 	if e.Scheme == "mta+tls+tcp" {
 		c.NextProtos = []string{tlsmux.Protocol}
-		c.Upgrade = map[string]tcp.Upgrade{tlsmux.Protocol: tlsmux.Upgrade(tlsmux.CollectorConfig{Names: cfg.names})}
+		c.Upgrade = map[string]tcp.Upgrade{tlsmux.Protocol: tlsmux.Upgrade(tlsmux.CollectorConfig{Names: cfg.names, IdleTimeout: cfg.IdleTimeout})}
 	}
 	return c
 }

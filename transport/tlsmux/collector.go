@@ -44,6 +44,10 @@ type CollectorConfig struct {
 	// CreditAfter bounds how long what came waits to be acknowledged to a peer
 	// that does not ask; 0: 100 ms.
 	CreditAfter time.Duration
+	// StallTimeout ends a channel that leaves a message unfinished; 0: a
+	// minute. IdleTimeout ends a session that brings nothing; 0: never.
+	// Negative: never.
+	StallTimeout, IdleTimeout time.Duration
 }
 
 // minWindow holds messages of the greatest length.
@@ -59,10 +63,16 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 	if cfg.CreditAfter == 0 {
 		cfg.CreditAfter = creditAfter
 	}
+	if cfg.StallTimeout == 0 {
+		cfg.StallTimeout = tcp.DefaultStallTimeout
+	}
 	return func(ctx context.Context, c *tcp.Conn, h transport.Handler) {
 		m := Server(c, Config{Core: cfg.Core, Tainted: c.Bar, Takes: func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) }})
 		c.Count(m.dropped)
 		var wg sync.WaitGroup
+		if cfg.IdleTimeout > 0 {
+			wg.Go(func() { m.watchIdle(cfg.IdleTimeout) }) // ends with the Mux
+		}
 		for {
 			ch, err := m.Accept(ctx)
 			if err != nil {
@@ -113,7 +123,7 @@ func (cfg *CollectorConfig) serve(ctx context.Context, ch *Channel, peer transpo
 	if err != nil || r == nil {
 		return
 	}
-	c := credit{ch: ch, receiver: r, part: int(cfg.Core.Window / creditPart), after: cfg.CreditAfter}
+	c := credit{ch: ch, receiver: r, cfg: cfg}
 	stop := context.AfterFunc(ctx, func() { _ = ch.SetReadDeadline(time.Now()) })
 	defer stop()
 	err = c.receive(ctx)
@@ -127,16 +137,17 @@ func (cfg *CollectorConfig) serve(ctx context.Context, ch *Channel, peer transpo
 // credit reads a channel's messages and gives the window back as the sinks
 // write them.
 type credit struct {
+	cfg      *CollectorConfig
 	ch       *Channel
 	receiver transport.Receiver
-	part     int
-	after    time.Duration
 	framer   tcp.Framer
 
 	due     int       // octets of messages that no barrier covers yet
 	by      time.Time // when one is placed at the latest; zero: nothing is due
 	asked   bool      // the peer waits for them
 	waiting atomic.Int32
+	stall   time.Time // when an unfinished message is given up; zero: there is none
+	armed   time.Time // when Read returns; zero: never
 }
 
 func (c *credit) receive(ctx context.Context) error {
@@ -148,55 +159,72 @@ func (c *credit) receive(ctx context.Context) error {
 			return bad
 		}
 		if c.due == 0 && octets > 0 {
-			c.by = now.Add(c.after)
-			c.wake(ctx, c.by)
+			c.by = now.Add(c.cfg.CreditAfter)
 		}
 		c.due += octets
 		c.asked = c.ch.askedFor() || c.asked
-		c.settle(ctx, now)
+		c.settle(now)
+		pending := c.framer.Pending()
 		switch {
-		case err == nil:
+		case pending == 0 || c.cfg.StallTimeout < 0:
+			c.stall = time.Time{}
+		case c.stall.IsZero() || octets > 0: // it began just now
+			c.stall = now.Add(c.cfg.StallTimeout)
+		case !now.Before(c.stall):
+			return fmt.Errorf("a message was left unfinished for %v", c.cfg.StallTimeout)
+		}
+		timeout := errors.Is(err, os.ErrDeadlineExceeded)
+		switch {
+		case err == nil || timeout && ctx.Err() == nil:
 		case ctx.Err() != nil:
 			return err
-		case errors.Is(err, os.ErrDeadlineExceeded):
 		case errors.Is(err, io.EOF) || errors.Is(err, transport.ErrPeerClosed): // the channel, or the session
-			if n := c.framer.Pending(); n > 0 {
-				return fmt.Errorf("channel closed within a message, after %d octets of it", n)
+			if pending > 0 {
+				return fmt.Errorf("channel closed within a message, after %d octets of it", pending)
 			}
 			return nil
 		default:
 			return err
 		}
+		c.arm(ctx, timeout)
 	}
 }
 
 // settle places a barrier if one is due. While one waits for the sinks the
 // next is placed only for a peer that asks, as one flush answers many.
-func (c *credit) settle(ctx context.Context, now time.Time) {
+func (c *credit) settle(now time.Time) {
 	if c.due == 0 {
 		c.asked = false // it has been answered, or is about to be
 		return
 	}
+	late := c.by.IsZero() || !now.Before(c.by)
 	switch waiting := c.waiting.Load(); {
 	case c.asked && waiting < underWay:
-	case c.due >= c.part && waiting == 0:
-	case !now.Before(c.by) && waiting == 0:
-	case !now.Before(c.by):
-		c.wake(ctx, time.Time{}) // the one that waits wakes us
-		return
+	case (late || c.due >= int(c.cfg.Core.Window/creditPart)) && waiting == 0:
 	default:
+		if late {
+			c.by = time.Time{} // the one that waits wakes us
+		}
 		return
 	}
-	c.asked = false
+	c.asked, c.by = false, time.Time{}
 	c.barrier(func() {})
-	c.wake(ctx, time.Time{})
 }
 
-// wake ends the next Read at a time; the end of ctx always does.
-func (c *credit) wake(ctx context.Context, at time.Time) {
+// arm has Read return when something is due by time. It may return sooner:
+// that costs less than to set the time for each message. passed: it just has.
+func (c *credit) arm(ctx context.Context, passed bool) {
+	at := c.by
+	if at.IsZero() || !c.stall.IsZero() && c.stall.Before(at) {
+		at = c.stall
+	}
+	if !passed && (at.IsZero() || !c.armed.IsZero() && !at.Before(c.armed)) {
+		return
+	}
+	c.armed = at
 	_ = c.ch.SetReadDeadline(at)
 	if ctx.Err() != nil {
-		_ = c.ch.SetReadDeadline(time.Now())
+		_ = c.ch.SetReadDeadline(time.Now()) // the end of ctx came in between
 	}
 }
 

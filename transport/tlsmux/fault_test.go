@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
@@ -106,6 +107,25 @@ func TestFaultEndsResumption(t *testing.T) {
 			_ = s.Close(ctx)
 		}
 	})
+}
+
+// A channel that leaves a message unfinished, and a session that brings nothing,
+// are ended, with a reason.
+func TestSession_StalledAndIdle(t *testing.T) {
+	p := start(t, true, CollectorConfig{StallTimeout: 50 * time.Millisecond})
+	s := p.dial(t)
+	in := wait(t, p.Opened, "session")
+	send(t, s, message(100, 1), transport.Outgoing{Data: message(100, 2).Data[:50]})
+	if err := wait(t, in.Over, "Closed"); err == nil || err.Error() != "a message was left unfinished for 50ms" {
+		t.Errorf("closed: %v", err)
+	}
+	p = start(t, true, CollectorConfig{IdleTimeout: 100 * time.Millisecond})
+	s = p.dial(t)
+	in = wait(t, p.Opened, "session")
+	if err := wait(t, in.Over, "Closed"); err == nil || err.Error() != "nothing came for 100ms" {
+		t.Errorf("closed: %v", err)
+	}
+	wait(t, s.Done(), "end at the exporter")
 }
 
 // A certificate that is not let in any more ends its sessions, and their

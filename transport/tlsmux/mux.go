@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/transport"
@@ -62,6 +63,7 @@ type Mux struct {
 	wake     chan struct{} // to the writer
 	unblock  chan struct{} // to the reader: answers have been written
 
+	heard  atomic.Uint64 // reads that brought something
 	ending sync.Once
 	wg     sync.WaitGroup
 	done   chan struct{}
@@ -253,6 +255,7 @@ func (m *Mux) read() {
 	for {
 		n, err := m.conn.Read(buf[have:])
 		have += n
+		m.heard.Add(1)
 		used, bad := m.receive(buf[:have])
 		have = copy(buf, buf[used:have])
 		switch {
