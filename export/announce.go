@@ -233,7 +233,7 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, stream 
 	s.messages++
 	s.octets += uint64(len(msg))
 	if s.laned != nil {
-		s.flow(stream, &e.cfg).octets += uint64(len(msg))
+		s.flow(stream).octets += uint64(len(msg))
 	}
 	e.mu.Lock()
 	e.n.messages++

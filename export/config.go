@@ -113,7 +113,8 @@ type Config struct {
 	// Window bounds the octets sent that no probe has confirmed, so that a
 	// fast source does not overrun the collector's socket buffer; 0:
 	// 192 KiB, what a default Linux socket buffer holds; negative: no bound.
-	// It has no effect where probes confirm nothing.
+	// It has no effect where probes confirm nothing, nor where the transport
+	// bounds what each stream has under way (MTA-TLS).
 	Window int
 
 	// Retain is how long what was sent may be sent again where probes confirm

@@ -350,7 +350,7 @@ func (s *farSession) data(t *farTable, domain uint32, stream uint16, set ipfix.S
 }
 
 // farBuffer is what a stream takes without it moving.
-const farBuffer = 64 << 10
+const farBuffer = 16 << 10
 
 func (s *farSession) Send(_ context.Context, batch []transport.Outgoing) (int, error) {
 	w := s.w

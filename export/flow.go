@@ -8,13 +8,13 @@ import (
 )
 
 // A flow is what a session knows of one of its streams, where these fill one by
-// one (transport.Laned): each has a window of its own, so that one that stands
-// still keeps none of the others waiting.
+// one (transport.Laned): each has room of its own, so that one that stands still
+// keeps none of the others waiting. How much is under way the transport's own
+// flow control decides, and what may be kept until it is confirmed.
 type flow struct {
-	octets    uint64 // handed to the transport
-	confirmed uint64 // of these
-	settled   uint64 // of these: let go of
-	kept      int    // storage of the rest
+	octets  uint64 // handed to the transport
+	settled uint64 // of these: confirmed, and let go of
+	kept    int    // storage of the rest
 	// In the loop's present round: what it takes, and whether something waits
 	// for it, behind which all that comes later has to.
 	round   uint64
@@ -27,18 +27,14 @@ type flow struct {
 const laneShare = 4
 
 // flow returns the state of a stream in this round.
-func (s *session) flow(stream uint16, cfg *Config) *flow {
+func (s *session) flow(stream uint16) *flow {
 	for len(s.flows) <= int(stream) {
 		s.flows = append(s.flows, flow{})
 	}
 	f := &s.flows[stream]
 	if f.round != s.round {
 		f.round, f.stopped = s.round, false
-		f.confirmed = s.laned.Confirmed(stream)
 		f.room = s.laned.Room(stream)
-		if window := cfg.Window - int(f.octets-f.confirmed); cfg.Window > 0 && f.octets > f.confirmed {
-			f.room = min(f.room, window)
-		}
 	}
 	return f
 }
@@ -46,7 +42,7 @@ func (s *session) flow(stream uint16, cfg *Config) *flow {
 // takes reports whether there is room for a message on its stream, and takes
 // it. From the first that has to wait on, all of its stream wait.
 func (s *session) takes(stream uint16, octets, storage int, cfg *Config) bool {
-	f := s.flow(stream, cfg)
+	f := s.flow(stream)
 	if !f.stopped && f.room >= octets && (f.kept == 0 || f.kept+storage <= cfg.RetainBytes/laneShare) {
 		f.room -= octets
 		return true
@@ -114,13 +110,13 @@ func (e *Exporter) settle(s *session, now time.Time) {
 	for i := range s.flows {
 		f := &s.flows[i]
 		if c := s.laned.Confirmed(uint16(i)); c > f.settled {
-			f.confirmed, f.settled, grown = c, c, true
+			f.settled, grown = c, true
 		}
 	}
 	if !grown {
 		return
 	}
-	has := func(k *keptMessage) bool { return k.end <= s.flows[s.streamOf(k.m)].confirmed }
+	has := func(k *keptMessage) bool { return k.end <= s.flows[s.streamOf(k.m)].settled }
 	k := &s.kept
 	for k.n > 0 && has(k.first()) {
 		e.settled(s, k.first().m, now)

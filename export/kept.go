@@ -86,7 +86,7 @@ func (e *Exporter) keep(s *session, m *message, now time.Time) {
 		return
 	}
 	if s.laned != nil {
-		f := s.flow(s.streamOf(m), &e.cfg)
+		f := s.flow(s.streamOf(m))
 		f.kept += cap(m.buf)
 		s.kept.push(m, f.octets, now, s.messages)
 		return // pick sees to the bound

@@ -135,7 +135,7 @@ func TestLoopback_MTA_OneChannelStandsStill(t *testing.T) {
 		Dialer: &tlsmux.Dialer{TCP: &tcp.Dialer{
 			Remote: l.Addr(), Config: tcp.Config{Credentials: exporter, ServerName: "collector", Scheme: "mta+tls+tcp"},
 		}},
-		Domain: 1, Window: 64 << 10, DeadAfter: 2 * time.Minute, MaxDelay: 20 * time.Millisecond, StatsInterval: -1,
+		Domain: 1, DeadAfter: 2 * time.Minute, MaxDelay: 20 * time.Millisecond, StatsInterval: -1,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestLoopback_MTA_OneChannelStandsStill(t *testing.T) {
 	over := make(chan error, 1)
 	go func() { over <- e.Run(context.Background()) }()
 	specs := []ipfix.FieldSpec{{ID: ie.ID{Num: 1}, Length: 8}, {ID: ie.ID{Num: 27}, Length: 16}}
-	const domains, n = 4, 20_000
+	const domains, n = 4, 80_000
 	var templates []*export.Template
 	for d := range uint32(domains) {
 		tmpl, err := e.DefineIn(d+1, 0, specs)

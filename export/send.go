@@ -129,7 +129,7 @@ func (e *Exporter) sent(s *session, batch []*message, now time.Time) {
 		s.messages++
 		s.octets += uint64(len(m.data))
 		if s.laned != nil {
-			s.flow(s.streamOf(m), &e.cfg).octets += uint64(len(m.data))
+			s.flow(s.streamOf(m)).octets += uint64(len(m.data))
 		}
 		octets += uint64(len(m.data))
 		records += uint64(m.records)

@@ -423,6 +423,9 @@ func simulate(t *testing.T, seed uint64) (rotations, lost, crashes, stops, repla
 	if err := e.close(10 * time.Minute); err != nil {
 		t.Errorf("seed %d: %v", seed, err)
 	}
+	// What is on its way arrives, and the collector's flusher, which sends its
+	// answers, has nothing left to do.
+	time.Sleep(5 * time.Second)
 	w.wg.Wait()
 	sum := e.Summary()
 	for _, s := range w.sessions {

@@ -184,7 +184,7 @@ func TestStreams_Simulation(t *testing.T) {
 func TestStreams_OneStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFarWorld(1, mtaLike)
-		e := start(t, Config{Dialer: w, MaxDelay: 10 * time.Millisecond, Window: 8 << 10, QueueBytes: 256 << 10, StatsInterval: -1})
+		e := start(t, Config{Dialer: w, MaxDelay: 10 * time.Millisecond, QueueBytes: 256 << 10, StatsInterval: -1})
 		s := newFarSource(t, e.Exporter, rand.New(rand.NewPCG(1, 1)), 3, 1)
 		for d := range s.slots {
 			s.write(d, 0)
