@@ -13,6 +13,7 @@ import (
 
 	"ipfixsuite/endpoint"
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/dccp/carrier"
 )
 
 const (
@@ -55,7 +56,7 @@ func (t Target) Check(ctx context.Context, s *Section) {
 		return
 	}
 	before := s.Well
-	stack(s, e, addrs[0].Addr(), first.iface)
+	pending := stack(s, e, addrs[0].Addr(), first.iface)
 	switch {
 	case before && !s.Well:
 		return // no session can be made
@@ -64,6 +65,13 @@ func (t Target) Check(ctx context.Context, s *Section) {
 		return
 	}
 	t.sessions(ctx, s, addrs)
+	switch {
+	case pending == nil:
+	case s.Well:
+		s.OK(pending.Step, "this kernel has DCCP too, and leaves our connections alone")
+	default:
+		s.Add(*pending)
+	}
 }
 
 // sessions opens one to each address. One that cannot be had is a failure only
@@ -107,11 +115,13 @@ func (t Target) session(ctx context.Context, s *Section, to netip.AddrPort) {
 		t.refused(ctx, s, to, err)
 		return
 	}
-	p := open.Peer()
-	s.OK("session", "with %v opened in %v%s; the collector is %s", to, took, protection(open), p.Identity)
 	if t.Endpoint.Scheme == "udp" {
 		t.datagram(ctx, s, open, to)
 	} else {
+		s.OK("session", "with %v opened in %v%s; the collector is %s", to, took, protection(open), open.Peer().Identity)
+		if strings.HasPrefix(t.Endpoint.Scheme, "mta+") && open.Properties().Confirms != transport.ConfirmProcess {
+			s.Warn("channels", "mta+tls+tcp in its --listen gives each stream a channel, and confirms what was written", "the collector has no MTA-TLS: plain TLS it is")
+		}
 		t.alive(ctx, s, open)
 	}
 	t.close(ctx, s, open)
@@ -162,6 +172,9 @@ func (t Target) refused(ctx context.Context, s *Section, to netip.AddrPort, err 
 	h := explain(err, t.Endpoint)
 	if h == hintSilent && endpoint.KernelDCCP(t.Endpoint, to.Addr()) {
 		h = "does a filter here let only marked packets leave? it silences the kernel's DCCP too: take it away, or use stack=raw; else: " + h
+	}
+	if h == carrier.AdviceKernel("IFACE", carrier.DefaultMark) {
+		h = "nobody listens there, or this host's own kernel reset it: see DCCP below"
 	}
 	s.Fail("session", h, "with %v: %s", to, why)
 }

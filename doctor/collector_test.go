@@ -73,12 +73,9 @@ func pair(t *testing.T) (exporter, collector *credentials.Credentials) {
 	return load("exporter.example"), load("collector.example")
 }
 
-func serveDeaf(t *testing.T, creds *credentials.Credentials) netip.AddrPort {
+// serve has a listener's sessions taken until the test ends.
+func serve(t *testing.T, l transport.Listener) netip.AddrPort {
 	t.Helper()
-	l, err := endpoint.Listen(transport.Endpoint{Scheme: "dtls+udp", Host: "127.0.0.1"}, endpoint.Config{Credentials: creds})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- l.Serve(ctx, deaf{}) }() // ended by cancel
@@ -95,7 +92,11 @@ func serveDeaf(t *testing.T, creds *credentials.Credentials) netip.AddrPort {
 // several addresses one that nobody serves is no failure.
 func TestTarget_deaf(t *testing.T) {
 	exporter, collector := pair(t)
-	addr := serveDeaf(t, collector)
+	l, err := endpoint.Listen(transport.Endpoint{Scheme: "dtls+udp", Host: "127.0.0.1"}, endpoint.Config{Credentials: collector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serve(t, l)
 	s := &Section{Well: true}
 	Target{
 		Endpoint: transport.Endpoint{Scheme: "dtls+udp", Host: "collector.example", Port: addr.Port()}, Timeout: 2 * time.Second,
@@ -161,7 +162,28 @@ func TestRoutes(t *testing.T) {
 func TestHost(t *testing.T) {
 	s := &Section{Well: true}
 	Host(s, 0, time.Now())
-	if !s.Well || len(s.Findings) < 1 || s.Findings[0].Step != "clock" {
+	if !s.Well || len(s.Findings) < 2 || s.Findings[1].Step != "clock" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A collector that has TLS and no MTA-TLS serves an exporter that asks for it,
+// with less.
+func TestTarget_noChannels(t *testing.T) {
+	exporter, collector := pair(t)
+	l, err := endpoint.Listen(transport.Endpoint{Scheme: "tls+tcp", Host: "127.0.0.1"}, endpoint.Config{Credentials: collector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serve(t, l)
+	s := &Section{Well: true}
+	Target{
+		Endpoint: transport.Endpoint{Scheme: "mta+tls+tcp", Host: "collector.example", Port: addr.Port()},
+		Config: endpoint.Config{Credentials: exporter, Lookup: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{addr.Addr()}, nil
+		}},
+	}.Check(t.Context(), s)
+	if !s.Well || !has(s, Warn, "channels", "plain TLS") || !has(s, OK, "second session", "resumed") {
 		t.Errorf("%+v", s)
 	}
 }

@@ -25,6 +25,11 @@ const (
 // Host looks at what is the same for all endpoints. receive is the buffer a
 // collector asks the kernel for, in octets; 0: none.
 func Host(s *Section, receive int, now time.Time) {
+	if os.Geteuid() == 0 {
+		s.OK("user", "root, who may read and do what the service may not: ask as its user too")
+	} else {
+		s.OK("user", "%d", os.Geteuid())
+	}
 	clock(s, now)
 	buffers(s, receive)
 	if limit, ok := openFiles(); ok {
@@ -84,28 +89,30 @@ func sysctl(name string) (int, bool) {
 }
 
 // stack looks at what a transport needs of the kernel. at is the first address,
-// iface the interface its packets leave by.
-func stack(s *Section, e transport.Endpoint, at netip.Addr, iface string) {
+// iface the interface its packets leave by. pending is what matters only if no
+// session can be had; nil: nothing does.
+func stack(s *Section, e transport.Endpoint, at netip.Addr, iface string) (pending *Finding) {
 	switch e.Scheme {
 	case "sctp", "dtls+sctp":
 		if err := kernelSCTP(at.Is6() && !at.IsUnspecified()); err != nil {
 			s.Fail("SCTP", "modprobe sctp; or "+hintUDP(e), "this kernel has none: %v", err)
-			return
+			return nil
 		}
 		s.OK("SCTP", "this kernel has it")
 	case "dccp", "dtls+dccp":
-		stackDCCP(s, e, at, iface)
+		return stackDCCP(s, e, at, iface)
 	}
+	return nil
 }
 
-func stackDCCP(s *Section, e transport.Endpoint, at netip.Addr, iface string) {
+func stackDCCP(s *Section, e transport.Endpoint, at netip.Addr, iface string) (pending *Finding) {
 	if endpoint.KernelDCCP(e, at) {
 		if err := kernel.Supported(at.Is6()); err != nil && !at.IsUnspecified() {
 			s.Fail("DCCP", "modprobe dccp_ipv4 dccp_ipv6 (Linux before 6.16); or leave stack=kernel out, or "+hintUDP(e), "%v", err)
-			return
+			return nil
 		}
 		s.OK("DCCP", "this kernel has it, and its sockets are used")
-		return
+		return nil
 	}
 	any := netip.IPv4Unspecified()
 	if at.Is6() {
@@ -114,17 +121,19 @@ func stackDCCP(s *Section, e transport.Endpoint, at netip.Addr, iface string) {
 	raw, err := carrier.ListenRaw(any, carrier.Config{ReceiveBuffer: -1})
 	if err != nil {
 		s.Fail("raw sockets", hint(err), "%v", err)
-		return
+		return nil
 	}
 	_ = raw.Close() // nothing was sent
 	s.OK("raw sockets", "allowed: DCCP is ours, as IP protocol 33")
 	if !carrier.KernelHasDCCP() {
 		s.OK("DCCP", "this kernel has none that would answer for us")
-		return
+		return nil
 	}
 	if iface == "" {
 		iface = "IFACE"
 	}
-	s.Warn("DCCP", carrier.AdviceKernel(iface, carrier.DefaultMark),
-		"this kernel has DCCP too, and resets our connections unless only what bears our mark leaves")
+	return &Finding{
+		"DCCP", Warn, "this kernel has DCCP too, and resets our connections unless only what bears our mark leaves",
+		carrier.AdviceKernel(iface, carrier.DefaultMark),
+	}
 }

@@ -20,13 +20,16 @@ func Listener(s *Section, e transport.Endpoint, cfg endpoint.Config, noCredentia
 	}
 	at, literal := e.AddrPort()
 	before := s.Well
-	stack(s, e, at.Addr(), "")
+	pending := stack(s, e, at.Addr(), "")
 	switch {
 	case before && !s.Well:
 		return
 	case e.Secure() && noCredentials:
 		s.Fail("socket", "", "not tried: the credentials are of no use")
 		return
+	}
+	if pending != nil {
+		s.Add(*pending)
 	}
 	l, err := endpoint.Listen(e, cfg)
 	why := ""

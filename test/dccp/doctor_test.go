@@ -52,7 +52,8 @@ func doctor(t *testing.T, n *harness.Network, pki harness.PKI) {
 	})
 	defer unguard(n, n.A, "va", "?stack=raw")
 	out = consult(t, n, true, append(by, "--to", to+"?stack=raw")...)
-	contains(out, "OK    session: with 192.0.2.2:4740 opened in ", "OK    close: in order")
+	contains(out, "OK    session: with 192.0.2.2:4740 opened in ", "OK    close: in order",
+		"OK    DCCP: this kernel has DCCP too, and leaves our connections alone")
 	// The same rule silences the kernel's own sockets.
 	out = consult(t, n, false, append(by, "--to", to)...)
 	contains(out, "FAIL  session: ", "      hint: does a filter here let only marked packets leave?")

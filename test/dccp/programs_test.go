@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,7 @@ func TestPrograms(t *testing.T) {
 	t.Run("a close sends what is queued", func(t *testing.T) { drains(t, n) })
 	t.Run("an empty message is no end", func(t *testing.T) { emptyMessage(t, n) })
 	t.Run("bounds of a server", func(t *testing.T) { kernelServer(t, n) })
+	t.Run("a server hands over what has come", func(t *testing.T) { kernelServerDrains(t, n) })
 	t.Run("a host dies", func(t *testing.T) { hostDies(t, n) })
 	pki := programPKI(t)
 	t.Run("doctor", func(t *testing.T) { doctor(t, n, pki) })
@@ -122,7 +124,11 @@ func startExporter(t *testing.T, n *harness.Network, pki harness.PKI, scheme, to
 func rotates(t *testing.T, n *harness.Network, pki harness.PKI, scheme, host, from, at string) {
 	const records = 450
 	flows := filepath.Join(t.TempDir(), "flows")
-	c := startCollector(t, n, pki, scheme, scheme+"://"+host+at, flows)
+	listen := scheme + "://" + host + at
+	if at == "" {
+		listen = scheme + "://" // all addresses, of both families
+	}
+	c := startCollector(t, n, pki, scheme, listen, flows)
 	e := startExporter(t, n, pki, scheme, scheme+"://"+host+from, "--source", "json:"+harness.Numbered(t, records), "--rotate", "1s", "--max-rate", "300")
 	sum := e.Summary(40 * time.Second)
 	got := c.Summary()
@@ -155,7 +161,7 @@ func dies(t *testing.T, n *harness.Network, pki harness.PKI, scheme string) {
 	c.Summary() // it has written all
 	tally := harness.Written(t, records, flows...)
 	if tally.Missing() > 0 || tally.Again() > int(sum["records_replayed"]) {
-		t.Errorf("%d records missing, %d there again; %v", tally.Missing(), tally.Again(), sum)
+		t.Errorf("%d records missing (the first is %d), %d there again; %v", tally.Missing(), slices.Index(tally[1:], 0)+1, tally.Again(), sum)
 	}
 	if sum["collectors_lost"]+sum["collectors_closed"] == 0 || scheme == "dccp" && sum["records_replayed"] == 0 {
 		t.Errorf("its death was not noticed: %v", sum)

@@ -22,15 +22,70 @@ import (
 type hall struct {
 	begins chan struct{}
 	ends   chan error
+	hold   chan struct{} // taken before each message, unless nil
 }
 
 func (h hall) Open(transport.Peer, transport.Properties) (transport.Receiver, error) {
 	h.begins <- struct{}{}
 	return h, nil
 }
-func (hall) Message(transport.Incoming) {}
-func (hall) Barrier(done func())        { done() }
-func (h hall) Closed(reason error)      { h.ends <- reason }
+func (hall) Barrier(done func())   { done() }
+func (h hall) Closed(reason error) { h.ends <- reason }
+
+func (h hall) Message(transport.Incoming) {
+	if h.hold != nil {
+		<-h.hold
+	}
+}
+
+// kernelServerDrains: what has come when a server is told to end is handed over.
+func kernelServerDrains(t *testing.T, n *harness.Network) {
+	cfg := kernel.ServerConfig{Config: kernel.Config{Services: []dccp.ServiceCode{service}}, Scheme: "dccp"}
+	var s *kernel.Server
+	var err error
+	n.Inside(n.B, func() { s, err = kernel.NewServer(netip.MustParseAddrPort("192.0.2.2:0"), cfg) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	h := hall{make(chan struct{}, 2), make(chan error, 2), make(chan struct{})}
+	var wg sync.WaitGroup
+	wg.Go(func() { // ended by stop
+		if err := s.Serve(ctx, h); err != nil {
+			t.Error(err)
+		}
+	})
+	var pair [2]transport.Session
+	for i := range pair {
+		n.Inside(n.A, func() { pair[i], err = (&kernel.Dialer{To: s.Addr(), Config: cfg.Config}).Dial(within(t)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-h.begins
+	}
+	c, other := pair[0], pair[1]
+	const messages = 20
+	batch := make([]transport.Outgoing, messages)
+	for i := range batch {
+		batch[i].Data = make([]byte, 100)
+	}
+	if n, err := c.Send(t.Context(), batch); n != messages || err != nil {
+		t.Fatal(n, err)
+	}
+	if err := c.Close(within(t)); err != nil { // they are there
+		t.Error(err)
+	}
+	stop()
+	<-h.ends // the other's: all were told, while the first message is held
+	close(h.hold)
+	<-h.ends
+	wg.Wait()
+	_ = other.Close(within(t))
+	if st := s.Stats(); st.DatagramsReceived != messages {
+		t.Errorf("%d of %d messages handed over", st.DatagramsReceived, messages)
+	}
+}
 
 // kernelServer: sessions on the kernel's sockets are bounded in number and in
 // silence, and end in order from both sides.
@@ -46,7 +101,7 @@ func kernelServer(t *testing.T, n *harness.Network) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	h := hall{make(chan struct{}, 8), make(chan error, 8)}
+	h := hall{begins: make(chan struct{}, 8), ends: make(chan error, 8)}
 	var wg sync.WaitGroup
 	wg.Go(func() { // ended by stop
 		if err := s.Serve(ctx, h); err != nil {

@@ -204,6 +204,17 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 }
 
+// arrived is Read that does not wait, whatever the deadline; false: there is
+// nothing, or no more.
+func (c *Conn) arrived(b []byte) (n int, ok bool) {
+	ctl := c.rc.Control(func(fd uintptr) {
+		var err error
+		n, err = unix.Read(int(fd), b)
+		ok = err == nil && n > 0
+	})
+	return n, ok && ctl == nil
+}
+
 // over tells whether the peer has closed.
 func (c *Conn) over() bool {
 	gone := true

@@ -33,6 +33,8 @@ func (*Conn) queued() int { return 0 }
 
 func (*Conn) over() bool { return true }
 
+func (*Conn) arrived([]byte) (int, bool) { return 0, false }
+
 // Dial needs Linux.
 func Dial(context.Context, netip.AddrPort, netip.AddrPort, Config) (*Conn, error) {
 	return nil, ErrUnsupported

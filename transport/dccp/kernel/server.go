@@ -24,6 +24,9 @@ const (
 	DefaultMaxSessionsPerPrefix = 1024
 )
 
+// drainMost is how long, at the end, what has come is still handed over.
+const drainMost = time.Second
+
 // acceptPause is how long no connection is taken when there are no descriptors
 // left.
 const acceptPause = 100 * time.Millisecond
@@ -196,9 +199,7 @@ func (s *Server) receive(c *Conn, r transport.Receiver) error {
 		n, err := c.Read(b)
 		switch {
 		case err == nil:
-			s.messages.Add(1)
-			s.bytes.Add(uint64(n))
-			r.Message(transport.Incoming{Data: b[:n], Received: time.Now()})
+			s.message(r, b[:n])
 			continue
 		case errors.Is(err, io.EOF):
 			return nil
@@ -206,12 +207,27 @@ func (s *Server) receive(c *Conn, r transport.Receiver) error {
 			return ended(err)
 		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.closing {
-			return transport.ErrClosed
+		closing := s.closing
+		s.mu.Unlock()
+		if !closing {
+			return fmt.Errorf("silent for %v", s.cfg.IdleTimeout)
 		}
-		return fmt.Errorf("silent for %v", s.cfg.IdleTimeout)
+		// What the kernel has taken for us would be lost with the socket.
+		for end := now.Add(drainMost); time.Now().Before(end); {
+			n, ok := c.arrived(b)
+			if !ok {
+				break
+			}
+			s.message(r, b[:n])
+		}
+		return transport.ErrClosed
 	}
+}
+
+func (s *Server) message(r transport.Receiver, msg []byte) {
+	s.messages.Add(1)
+	s.bytes.Add(uint64(len(msg)))
+	r.Message(transport.Incoming{Data: msg, Received: time.Now()})
 }
 
 // part closes the connections in order, all at a time.
