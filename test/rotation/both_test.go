@@ -13,7 +13,8 @@ import (
 // a kill meets, a session that drains, one that is being made, no record is
 // lost.
 func TestKilledWhileRotating_TCP(t *testing.T) {
-	kills := 4
+	t.Parallel()
+	kills := 2
 	if long(t, 0) > 0 {
 		kills = 20
 	}
@@ -35,7 +36,7 @@ func TestKilledWhileRotating_TCP(t *testing.T) {
 				// At another moment of a rotation each time.
 				now := time.Now()
 				swapped := e.LoggedAfter(now, time.Minute, `"msg":"session replaced"`)
-				<-time.After(time.Until(swapped.Add(time.Duration(i) * 300 * time.Millisecond % time.Second)))
+				<-time.After(time.Until(swapped.Add(time.Duration(1+4*i) * 100 * time.Millisecond % time.Second)))
 				c.Kill()
 				c = serve()
 				c.Wait("session opened")

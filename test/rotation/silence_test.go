@@ -14,6 +14,7 @@ import (
 // keepalives when nothing is sent), and no record is lost, those included that
 // stood in its send queue.
 func TestSilentNetwork_TCP(t *testing.T) {
+	t.Parallel()
 	pki := harness.NewPKI(t, "collector", "exporter")
 	for _, scheme := range []string{"tcp", "tls+tcp", "mta+tls+tcp"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -39,8 +40,12 @@ func TestSilentNetwork_TCP(t *testing.T) {
 			e.Wait("session opened")
 			harness.Until(t, "data flows", func() bool { return feed.Given() > 5000 })
 			given := 0
-			for _, busy := range []bool{true, false} {
-				if !busy {
+			cuts := []bool{true}
+			if scheme == "tcp" { // TLS changes nothing when nothing is sent, MTA-TLS has probes
+				cuts = append(cuts, false)
+			}
+			for i, busy := range cuts {
+				if i > 0 {
 					given = feed.End()
 					harness.Until(t, "all is there", func() bool { return harness.Written(t, given, flows).Missing() == 0 })
 				}
@@ -55,12 +60,15 @@ func TestSilentNetwork_TCP(t *testing.T) {
 				n.IP("-n " + n.B + " link set vb up")
 				e.LoggedAfter(back, time.Minute, `"msg":"session opened"`)
 			}
+			if len(cuts) == 1 {
+				given = feed.End()
+			}
 			e.EndInput()
 			sum := e.Summary(time.Minute)
 			c.Summary()
 			written := harness.Written(t, given, flows)
 			t.Logf("%d records: %d missing, %d twice (%v replayed)", given, written.Missing(), written.Again(), sum["records_replayed"])
-			if written.Missing() != 0 || float64(written.Again()) > sum["records_replayed"] || sum["records_dropped"] != 0 || sum["collectors_lost"] != 2 {
+			if written.Missing() != 0 || float64(written.Again()) > sum["records_replayed"] || sum["records_dropped"] != 0 || sum["collectors_lost"] != float64(len(cuts)) {
 				t.Errorf("%d of %d records are missing, %d twice: %v", written.Missing(), given, written.Again(), fmt.Sprint(sum))
 			}
 		})
