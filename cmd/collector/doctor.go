@@ -57,6 +57,9 @@ func doctorAction(c *cli.Context) error {
 	if err := config.Positive(c, "timeout"); err != nil {
 		return err
 	}
+	if err := c.Set("keylog", ""); err != nil { // nothing is left behind
+		return err
+	}
 	report := doctor.NewReport(c.App.Writer, c.Bool("json"))
 	if c.Args().Present() {
 		return visit(c, log, report)

@@ -53,6 +53,9 @@ func doctorAction(c *cli.Context) error {
 			return err
 		}
 	}
+	if err := c.Set("keylog", ""); err != nil { // nothing is left behind
+		return err
+	}
 	if err := config.Positive(c, "timeout"); err != nil {
 		return err
 	}
