@@ -74,6 +74,7 @@ type Conn struct {
 	over        bool // the machine has ended
 	ended       bool // done is closed
 	retired     bool // the endpoint has forgotten it
+	rests       bool // in TIMEWAIT; guarded by e.mu
 	err         error
 }
 
@@ -176,11 +177,11 @@ func (c *Conn) flush(now time.Time, o *outbox) {
 	case s == core.StateTimeWait && c.e.leaving():
 		// Nobody but this connection needs the socket any more: TIMEWAIT is
 		// held without it.
-		if c.accept == nil {
-			departed.add(now, c.key)
-		}
 		c.retire()
 	case c.over:
+		if s == core.StateTimeWait {
+			c.e.rest(c)
+		}
 		c.end(c.reason())
 	}
 }
@@ -367,6 +368,9 @@ func (c *Conn) retire() {
 		return
 	}
 	c.retired = true
+	if c.accept == nil && c.established {
+		departed.add(time.Now(), c.key)
+	}
 	c.timer.Stop()
 	c.e.forget(c)
 	c.end(c.reason())

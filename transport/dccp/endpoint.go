@@ -33,6 +33,7 @@ type Endpoint struct {
 	near   map[netip.Prefix]int // how many of them, by the peer's prefix
 	ports  map[uint16]*port     // listened on
 	stray  *port                // answers for the others
+	rests  []*Conn              // in TIMEWAIT, the oldest first
 	closed bool
 	// wild: the socket serves several of the host's addresses.
 	wild bool
@@ -279,12 +280,11 @@ func prefix(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// living is how many connections there are, in all and from an address's
-// prefix.
+// living is how many connections live, in all and from an address's prefix.
 func (e *Endpoint) living(a netip.Addr) (all, near int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.conns), e.near[prefix(a)]
+	return len(e.conns) - len(e.rests), e.near[prefix(a)]
 }
 
 var errPortInUse = errors.New("dccp port in use")
@@ -294,14 +294,53 @@ func (e *Endpoint) forget(c *Conn) {
 	e.mu.Lock()
 	if e.conns[c.key] == c {
 		delete(e.conns, c.key)
-		if p := prefix(c.peer.Addr()); e.near[p] > 1 {
-			e.near[p]--
+		if i := slices.Index(e.rests, c); i >= 0 {
+			e.rests = slices.Delete(e.rests, i, i+1)
 		} else {
-			delete(e.near, p)
+			e.depart(c)
 		}
 	}
 	e.mu.Unlock()
 	e.leave()
+}
+
+// depart takes c from those that live; e.mu is held.
+func (e *Endpoint) depart(c *Conn) {
+	if p := prefix(c.peer.Addr()); e.near[p] > 1 {
+		e.near[p]--
+	} else {
+		delete(e.near, p)
+	}
+}
+
+// maxRests bounds the connections in TIMEWAIT: whoever resets what he has just
+// opened costs no more than that, and keeps nobody else out.
+const maxRests = 1024
+
+// rest notes that a connection is in TIMEWAIT; c.mu is held. That of the oldest
+// ends when they are too many.
+func (e *Endpoint) rest(c *Conn) {
+	e.mu.Lock()
+	if c.rests || e.conns[c.key] != c {
+		e.mu.Unlock()
+		return
+	}
+	c.rests = true
+	e.depart(c)
+	e.rests = append(e.rests, c)
+	var oldest *Conn
+	if len(e.rests) > maxRests {
+		oldest = e.rests[0]
+	}
+	e.mu.Unlock()
+	if oldest == nil || oldest == c {
+		return
+	}
+	// Only one that comes to rest locks another, and only one that rests
+	// already: they cannot wait for each other.
+	oldest.mu.Lock()
+	defer oldest.mu.Unlock()
+	oldest.retire()
 }
 
 // leaving reports whether the endpoint ends with its last connection.

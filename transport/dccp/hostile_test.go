@@ -131,3 +131,39 @@ func TestStraysAreLimited(t *testing.T) {
 		t.Error("no key")
 	}
 }
+
+// TestResetFlood: connections that are opened and reset at once leave a bounded
+// number in TIMEWAIT, and do not count as living ones.
+func TestResetFlood(t *testing.T) {
+	const flood = maxRests + 200
+	l, to := listenLoopback(t, ListenConfig{MaxConnsPerPrefix: 8, MaxConns: 8})
+	living, server := connect(t, l, to, Config{})
+	e, err := NewUDPEndpoint(loopback, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for range flood {
+		c, err := e.Dial(within(t), to, service, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		s, err := l.AcceptConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Abort()
+		<-s.Done()
+	}
+	if n := l.e.Stats().Conns; n != maxRests+1 {
+		t.Errorf("%d connections left", n)
+	}
+	if all, near := l.e.living(loopback); all != 1 || near != 1 {
+		t.Errorf("%d live, %d near", all, near)
+	}
+	living.Write([]byte("untouched"))
+	expect(t, server, "untouched")
+}

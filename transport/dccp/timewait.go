@@ -16,10 +16,10 @@ const (
 	maxTimeWaits = 4096
 )
 
-// timeWaits remembers the connections in TIMEWAIT whose sockets are closed:
-// those of Dial, each of which had one of its own. The ports are kept from the
-// next connections of this process for as long; what is still under way finds
-// no socket. The zero value works.
+// timeWaits remembers the connections that were dialled and are no more, above
+// all those of Dial, which take their sockets with them. Whichever end holds
+// TIMEWAIT, their ports are kept from the next connections of this process for
+// as long. The zero value works.
 type timeWaits struct {
 	mu    sync.Mutex
 	until map[core.Tuple]time.Time

@@ -195,6 +195,10 @@ func (e *simEnd) judge(b []byte, s Sent) {
 		}
 		e.began, e.next = true, p.Seq.Add(1)
 	}
+	// No more under way than the Sequence Window (RFC 4340, Section 7.5.2).
+	if w := int64(e.c.feat.value(local, wire.FeatSequenceWindow)); s.HasMessage && p.Seq.Sub(e.c.gar) > w {
+		e.fault("message %d beyond the acknowledged %d, window %d", p.Seq, e.c.gar, w)
+	}
 	if p.Type == wire.Data && !e.opened {
 		e.fault("Data before OPEN")
 	}
