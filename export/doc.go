@@ -28,6 +28,13 @@
 // ever waits for a handshake. Headers are written when a message leaves, so
 // a queued message can go to whatever session is there by then.
 //
+// What goes the same way on every session shares a lane: an Observation
+// Domain, or a Template (Config.Streams; RFC 7011, Section 10.2.6, RFC 6526).
+// A session maps lanes to its streams, each of which counts its own Sequence
+// Numbers. Where streams fill one by one (transport.Laned), what waits for one
+// that stands still is passed over in the queue. A message keeps the Templates
+// it was packed with, so that it can be told them again on any session.
+//
 // What was sent stays in its session's confirmed window until an answered
 // probe proves that the collector has it (where none can, for Retain). A
 // session that dies leaves its window to the next one, in front of the queue.

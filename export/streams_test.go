@@ -141,11 +141,14 @@ func TestStreams_Simulation(t *testing.T) {
 						}
 						e := start(t, cfg)
 						s := newFarSource(t, e.Exporter, rng, 1+rng.IntN(6), 1+rng.IntN(6))
+						var moves time.Time
 						for range 200 {
 							s.step()
-							if rng.IntN(20) == 0 {
+							// Never so long that the collector passes for dead.
+							if rng.IntN(10) == 0 && time.Now().After(moves.Add(time.Second)) {
+								moves = time.Now().Add(time.Duration(rng.IntN(1500)) * time.Millisecond)
 								w.mu.Lock()
-								w.stalls[uint16(rng.IntN(8))] = time.Now().Add(time.Duration(rng.IntN(1500)) * time.Millisecond)
+								w.stalls[uint16(rng.IntN(8))] = moves
 								w.mu.Unlock()
 							}
 							time.Sleep(time.Duration(rng.IntN(100)) * time.Millisecond)
@@ -400,6 +403,33 @@ func TestStreams_ShutDownWhileItDrains(t *testing.T) {
 		w.wg.Wait()
 		if n := s.missing(w); n > 0 || len(w.problems) > 0 || e.Summary().RecordsReplayed != 100 {
 			t.Errorf("%d records missing, %q, %+v", n, w.problems, e.Summary())
+		}
+	})
+}
+
+// However many Templates are written to at a time, few messages are open.
+func TestStreams_OpenMessagesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFarWorld(5, sctpLike)
+		w.perRules = true
+		e := start(t, Config{Dialer: w, Streams: StreamPerTemplate, StatsInterval: -1})
+		s := newFarSource(t, e.Exporter, rand.New(rand.NewPCG(1, 1)), 1, maxOpen+200)
+		for range 2 {
+			for slot := range s.slots[0] {
+				s.write(0, slot)
+			}
+		}
+		e.mu.Lock()
+		if n := len(e.packing); n > maxOpen {
+			t.Errorf("%d messages are open", n)
+		}
+		e.mu.Unlock()
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		w.wg.Wait()
+		if n := s.missing(w); n > 0 || w.lost > 0 || len(w.problems) > 0 {
+			t.Errorf("%d records missing, gaps of %d: %q", n, w.lost, w.problems)
 		}
 	})
 }
