@@ -44,6 +44,18 @@ func (k *kept) push(m *message, end uint64, at time.Time, no uint64) {
 	k.octets += cap(m.buf)
 }
 
+// unshift puts a message before the first.
+func (k *kept) unshift(m keptMessage) {
+	if k.n == len(k.ring) {
+		k.push(m.m, m.end, m.at, m.no) // for the room
+		k.popLast()
+	}
+	k.head = (k.head + len(k.ring) - 1) % len(k.ring)
+	k.ring[k.head] = m
+	k.n++
+	k.octets += cap(m.m.buf)
+}
+
 func (k *kept) pop() *message {
 	m := k.ring[k.head].m
 	k.ring[k.head] = keptMessage{}
@@ -60,6 +72,16 @@ func (k *kept) popLast() *message {
 	k.n--
 	k.octets -= cap(m.buf)
 	return m
+}
+
+// remove takes the i-th out.
+func (k *kept) remove(i int) {
+	k.octets -= cap(k.at(i).m.buf)
+	for ; i < k.n-1; i++ {
+		*k.at(i) = *k.at(i + 1)
+	}
+	*k.at(k.n - 1) = keptMessage{}
+	k.n--
 }
 
 // extract removes the messages that take has, in their order.
@@ -153,6 +175,33 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 			}
 		}
 		e.done(s.kept.pop(), now)
+	}
+}
+
+// bequeath hands what a replaced session sent within the last Retain, and no
+// probe can confirm, to the session in its place: should the collector turn out
+// to have been killed meanwhile, it has taken these and perhaps not written
+// them. They are let go by their age there, too.
+func (e *Exporter) bequeath(s *session, now time.Time) {
+	heir := e.loop.cur
+	if heir == nil || heir.over || s.canProbe || heir.canProbe || s.laned != nil || heir.laned != nil {
+		return
+	}
+	e.confirm(s, now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := s.kept.n - 1; i >= 0; i-- {
+		k := *s.kept.at(i)
+		if k.m.withdraw != nil || s.tracker != nil && k.fate != arrived {
+			continue // of no use there, or to be sent again
+		}
+		if heir.kept.octets+cap(k.m.buf) > e.cfg.RetainBytes {
+			e.n.unkept += uint64(k.m.records)
+			continue
+		}
+		k.end, k.no, k.fate = 0, 0, arrived
+		heir.kept.unshift(k)
+		s.kept.remove(i)
 	}
 }
 

@@ -182,6 +182,7 @@ func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
 		return
 	}
 	if s == l.old && !s.over {
+		e.bequeath(s, now)
 		e.sendMissedAgain(s, now)
 	}
 	e.forget(s)

@@ -1,0 +1,58 @@
+package export
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ipfixsuite/rotation"
+)
+
+// Where no probe can confirm what was sent, the last Retain of it outlives the
+// session that carried it: a collector that is killed around a rotation has
+// taken and perhaps not written it.
+func TestKept_OutlivesItsSession(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		after time.Duration // the new session's death
+		again bool
+	}{
+		{"dies within Retain", 2 * time.Second, true},
+		{"dies later", 10 * time.Second, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var all []*lossy
+				for i := range uint64(3) {
+					all = append(all, &lossy{testSession: newTestSession(i+1, tcpLike, 200)})
+				}
+				e := start(t, Config{Dialer: &lossyDialer{next: all}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
+				e.write(1, 100)
+				time.Sleep(100 * time.Millisecond)
+				e.Rotate(rotation.Period)
+				time.Sleep(100 * time.Millisecond)
+				e.write(101, 150)
+				time.Sleep(row.after)
+				select {
+				case <-all[0].Done():
+				default:
+					t.Fatal("the first session is still there")
+				}
+				all[1].fail(errors.New("killed"))
+				time.Sleep(10 * time.Second)
+				if err := e.close(time.Minute); err != nil {
+					t.Error(err)
+				}
+				want := 0
+				if row.again {
+					want = 150
+				}
+				sum := e.Summary()
+				if got := numbers(all[2].domains[0]); len(got) != want || sum.RecordsReplayed != uint64(want) || sum.RecordsSent != 150 {
+					t.Errorf("%d records came again, want %d: %+v", len(got), want, sum)
+				}
+			})
+		})
+	}
+}
