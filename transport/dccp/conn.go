@@ -62,6 +62,7 @@ type Conn struct {
 	held        *outbox   // of the reader, while it has the connection in hand
 	timerAt     time.Time // when timer fires; zero: never
 	in          inbox
+	share       share
 	fates       fates
 	next        uint64        // the last message that the queue took
 	sent        uint64        // messages up to here went, or never will

@@ -112,32 +112,21 @@ func newEndpoint(c socket, local Addr, cfg Config, alone bool) (*Endpoint, error
 // readSize is how many packets are asked of the socket at once.
 const readSize = 64
 
-const (
-	// manyRead at once may be more to come.
-	manyRead = 16
-	// slowTime is how long peers are asked not to go faster after the receive
-	// buffer has filled.
-	slowTime = time.Second
-)
-
 // read is the goroutine that owns the socket's receiving side.
 func (e *Endpoint) read() {
 	dst := make([]transport.Datagram, readSize)
 	r := reader{e: e}
-	var pressed time.Time
 	for n := 0; ; {
 		if n >= manyRead && e.io.Pressed() {
-			pressed = time.Now()
+			r.crowd.pressed = time.Now()
 		}
 		var err error
 		if n, err = e.io.ReadBatch(context.Background(), dst); err != nil {
 			e.fail(err)
 			return
 		}
-		// Peers are told before the buffer is full and packets are lost (RFC
-		// 4340, Section 11.6), and a while longer: it would fill again.
 		now := time.Now()
-		r.slow = now.Sub(pressed) < slowTime
+		r.crowd.read(now)
 		r.batch(now, dst[:n])
 	}
 }
@@ -149,7 +138,7 @@ type reader struct {
 	packet wire.Packet
 	conn   *Conn // locked, with packets in out
 	out    outbox
-	slow   bool // packets come faster than they are read
+	crowd  crowd
 }
 
 func (r *reader) batch(now time.Time, batch []transport.Datagram) {
@@ -192,7 +181,7 @@ func (r *reader) handle(now time.Time, d *transport.Datagram) {
 		r.conn.held = &r.out
 	}
 	c := r.conn
-	c.m.SetSlow(r.slow || c.in.used > c.in.limit/2)
+	c.m.SetSlow(r.crowd.ask(&c.share) || c.in.used > c.in.limit/2)
 	c.m.HandlePacket(now, &r.packet)
 	c.events()
 	// Each packet's answers are made when it comes, so that acknowledgements
