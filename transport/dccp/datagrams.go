@@ -83,24 +83,28 @@ func (d *Datagrams) take(dst []transport.Datagram) (n int, err error) {
 func (d *Datagrams) WriteBatch(batch []transport.Datagram) (n int, err error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	for n < len(batch) && err == nil {
-		msg := batch[n].Data
-		if isHandshake(msg) && d.flightWaits() {
-			n++
+	waits := d.flightWaits()
+	for n < len(batch) {
+		m, err := d.tryQueueAll(batch[n:], waits)
+		n += m
+		if err == nil {
 			continue
 		}
-		if _, err = d.tryQueue(msg); errors.Is(err, ErrQueueFull) {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			if _, err = d.queue(ctx, msg); errors.Is(err, context.DeadlineExceeded) {
-				err = transport.ErrBusy
-			}
-			cancel()
+		if !errors.Is(err, ErrQueueFull) {
+			return n, tooLarge(err)
 		}
-		if err == nil {
-			n++
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		_, err = d.queue(ctx, batch[n].Data)
+		cancel()
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return n, transport.ErrBusy
+		case err != nil:
+			return n, tooLarge(err)
 		}
+		n++
 	}
-	return n, tooLarge(err)
+	return n, nil
 }
 
 // Transmit writes a datagram of a handshake and returns when it stands in no
@@ -134,21 +138,39 @@ func (d *Datagrams) queue(ctx context.Context, msg []byte) (id uint64, err error
 	}
 }
 
-// tryQueue is queue without any wait. A message is noted before anybody can
-// learn its fate.
+// tryQueue is queue without any wait.
 func (d *Datagrams) tryQueue(msg []byte) (id uint64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if id, err = d.c.tryQueue(msg); err != nil {
-		return 0, err
+	if id, err = d.c.tryQueue(msg); err == nil {
+		d.note(id, msg)
 	}
-	switch {
-	case isHandshake(msg):
-		d.flight = id
-	case isData(msg):
-		d.data.sent(id)
+	return id, err
+}
+
+// tryQueueAll queues datagrams as far as there is room, those of a handshake
+// only unless it waits; what congestion control lets go leaves together.
+func (d *Datagrams) tryQueueAll(batch []transport.Datagram, waits bool) (n int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for n < len(batch) {
+		msg := batch[n].Data
+		if !waits || !isHandshake(msg) {
+			if err = c.take(now, msg); err != nil {
+				break
+			}
+			d.note(c.next, msg)
+		}
+		n++
 	}
-	return id, nil
+	if n > 0 {
+		c.drive(now)
+	}
+	return n, err
 }
 
 // flightWaits tells whether a handshake's last message stands in the queue.
@@ -157,6 +179,17 @@ func (d *Datagrams) flightWaits() bool {
 	flight := d.flight
 	d.mu.Unlock()
 	return flight > 0 && d.c.queued(flight)
+}
+
+// note keeps what a message was; d.mu is held, so that nobody learns its fate
+// before.
+func (d *Datagrams) note(id uint64, msg []byte) {
+	switch {
+	case isHandshake(msg):
+		d.flight = id
+	case isData(msg):
+		d.data.sent(id)
+	}
 }
 
 // Fates is Conn.Fates for those messages that hold application data, counted

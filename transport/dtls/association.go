@@ -89,9 +89,11 @@ func (a *association) repeatFlight(now time.Time) bool {
 	a.lastSent = now
 	a.wmu.Lock()
 	defer a.wmu.Unlock()
-	for _, b := range a.lastFlight {
-		_ = a.write(b)
+	batch := make([]transport.Datagram, len(a.lastFlight))
+	for i, b := range a.lastFlight {
+		batch[i] = transport.Datagram{Peer: a.remote, Local: a.local, Data: b}
 	}
+	_, _ = a.conn.WriteBatch(batch)
 	return true
 }
 
