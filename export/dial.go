@@ -330,10 +330,15 @@ func (e *Exporter) forget(s *session) {
 		l.old = nil
 	}
 	now := time.Now()
+	s.learn()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for s.kept.n > 0 {
-		e.done(s.kept.pop(), now)
+		if k := s.kept.first(); k.fate == lost && s.mayLose(k.m) {
+			e.giveUpOn(s.kept.pop(), now)
+		} else {
+			e.done(s.kept.pop(), now)
+		}
 	}
 	for _, m := range s.missed { // there is no next session
 		e.done(m, now)

@@ -29,7 +29,7 @@ func TestPartialReliability_OverSCTP(t *testing.T) {
 			c := harness.StartCollector(t, append([]string{
 				"--listen", fmt.Sprintf("%s://127.0.0.1:%d?udp=%d", tc.scheme, inner, outer), "--sink", "json:" + flows,
 			}, pki.Flags("collector")...)...)
-			r := between(t, fmt.Sprintf("127.0.0.1:%d", outer), Config{Delay: 20 * time.Millisecond, Loss: 0.05, Seed: 1})
+			r := between(t, fmt.Sprintf("127.0.0.1:%d", outer), Config{Delay: 20 * time.Millisecond, Loss: 0.02, Seed: 1})
 			_, port, err := net.SplitHostPort(r.Addr())
 			if err != nil {
 				t.Fatal(err)
