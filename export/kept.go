@@ -181,28 +181,42 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 // bequeath hands what a replaced session sent within the last Retain, and no
 // probe can confirm, to the session in its place: should the collector turn out
 // to have been killed meanwhile, it has taken these and perhaps not written
-// them. They are let go by their age there, too.
+// them. They are let go by their age there, too. If the session in its place is
+// lost already they are sent again at once.
 func (e *Exporter) bequeath(s *session, now time.Time) {
 	heir := e.loop.cur
-	if heir == nil || heir.over || s.canProbe || heir.canProbe || s.laned != nil || heir.laned != nil {
+	if s.canProbe || s.laned != nil || heir != nil && (heir.canProbe || heir.laned != nil) {
 		return
 	}
 	e.confirm(s, now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i := s.kept.n - 1; i >= 0; i-- {
-		k := *s.kept.at(i)
-		if k.m.withdraw != nil || s.tracker != nil && k.fate != arrived {
-			continue // of no use there, or to be sent again
-		}
-		if heir.kept.octets+cap(k.m.buf) > e.cfg.RetainBytes {
-			e.n.unkept += uint64(k.m.records)
-			continue
-		}
-		k.end, k.no, k.fate = 0, 0, arrived
-		heir.kept.unshift(k)
-		s.kept.remove(i)
+	// The rest is of no use, or sent again in any case.
+	taken := func(k *keptMessage) bool {
+		return k.m.withdraw == nil && (s.tracker == nil || k.fate == arrived || k.fate == open && s.mayLose(k.m))
 	}
+	if heir == nil || heir.over {
+		e.again(s.kept.extract(taken)...)
+		return
+	}
+	for i := s.kept.n - 1; i >= 0; i-- {
+		if k := *s.kept.at(i); taken(&k) {
+			e.inherit(heir, k)
+			s.kept.remove(i)
+		}
+	}
+}
+
+// inherit puts what another session has sent before what this one has.
+// Exporter.mu is held.
+func (e *Exporter) inherit(heir *session, k keptMessage) {
+	if heir.kept.octets+cap(k.m.buf) > e.cfg.RetainBytes {
+		e.n.unkept += uint64(k.m.records)
+		e.done(k.m, k.at)
+		return
+	}
+	k.end, k.no, k.fate = 0, 0, arrived
+	heir.kept.unshift(k)
 }
 
 // doubt notes that a session without probes may be dead: time proves nothing
