@@ -86,14 +86,14 @@ func (e *Exporter) sendMissedAgain(s *session, now time.Time) {
 }
 
 const (
-	// recoverTime is how long the fates of the last messages are waited for:
+	// recoverTime is how long nothing new may be heard of the last messages:
 	// longer than any round trip and delayed acknowledgement.
 	recoverTime = time.Second
 	// recoverStep is how often the transport is asked meanwhile.
 	recoverStep = 20 * time.Millisecond
 	// maxRecoveries bounds how often what was lost is sent again at the end,
 	// on a network that loses most of it.
-	maxRecoveries = 5
+	maxRecoveries = 10
 	// maxGuesses bounds it when nothing is known to be lost: a transport may
 	// have no more to say, and the collector each record as often.
 	maxGuesses = 2
@@ -102,9 +102,10 @@ const (
 // recovery is the end of an Exporter whose transport loses messages and knows
 // which.
 type recovery struct {
-	until time.Time // then what nothing is known of counts as lost; zero: not begun
-	at    time.Time // ask again
-	n     int       // how often messages were sent again
+	unknown int       // messages of which nothing was known at the last look
+	until   time.Time // if that stays so until then, they count as lost; zero: not begun
+	at      time.Time // ask again
+	n       int       // how often messages were sent again
 }
 
 // recover has what the last session lost sent again on itself: there is no next
@@ -114,43 +115,40 @@ func (e *Exporter) recover(s *session, now time.Time) (done, again bool) {
 	if s.tracker == nil || s.props.Reliable {
 		return true, false
 	}
-	r := &e.loop.recovery
-	if r.until.IsZero() {
-		r.until = now.Add(recoverTime)
-	}
-	r.at = time.Time{}
 	e.confirm(s, now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	unknown, late, most := 0, !now.Before(r.until), maxGuesses
-	if len(s.missed) > 0 {
-		most = maxRecoveries
+	r := &e.loop.recovery
+	unknown, missing := 0, len(s.missed)
+	for i := range s.kept.n {
+		switch k := s.kept.at(i); {
+		case k.fate == lost:
+			missing++
+		case k.fate == open && k.m.withdraw == nil:
+			unknown++
+		}
+	}
+	if r.until.IsZero() || unknown < r.unknown {
+		r.until = now.Add(recoverTime)
+	}
+	r.unknown, r.at = unknown, time.Time{}
+	if unknown > 0 && now.Before(r.until) {
+		r.at = now.Add(recoverStep)
+		return false, false
 	}
 	out := slices.Concat(s.missed, s.kept.extract(func(k *keptMessage) bool {
-		if k.fate == open && k.m.withdraw == nil {
-			unknown++
-			return late
-		}
-		if k.fate == lost {
-			most = maxRecoveries
-		}
-		return k.fate == lost
+		return k.fate == lost || k.fate == open && k.m.withdraw == nil
 	}))
 	s.missed, s.missedOctets = nil, 0
-	switch {
-	case len(out) > 0 && r.n < most:
+	if len(out) > 0 && (r.n < maxGuesses || missing > 0 && r.n < maxRecoveries) {
 		r.n++
 		r.until = time.Time{}
 		e.again(out...)
 		return false, true
-	case len(out) > 0:
-		for _, m := range out {
-			e.n.unconfirmed += uint64(m.records)
-			e.done(m, now)
-		}
-	case unknown > 0:
-		r.at = now.Add(recoverStep)
-		return false, false
+	}
+	for _, m := range out {
+		e.n.unconfirmed += uint64(m.records)
+		e.done(m, now)
 	}
 	return true, false
 }

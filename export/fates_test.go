@@ -215,6 +215,36 @@ func TestFates_LastSession(t *testing.T) {
 	}
 }
 
+// However little is kept of what may have arrived: what is known to be lost is
+// kept beside it.
+func TestFates_LittleIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plain := transport.Properties{Streams: 1, Confirms: transport.ConfirmTransport}
+		a := &lossy{testSession: newTestSession(1, plain, 200), loses: func(n uint64) bool { return n < 300 && n%20 == 0 }}
+		e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1, RetainBytes: 20 << 10})
+		const n = 3000
+		for i := 1; i <= n; i += 10 {
+			e.write(i, i+9)
+			time.Sleep(20 * time.Millisecond)
+		}
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		came := map[int]int{}
+		for _, i := range numbers(a.domains[0]) {
+			came[i]++
+		}
+		for i := 1; i <= n; i++ {
+			if came[i] != 1 {
+				t.Errorf("record %d came %d times", i, came[i])
+			}
+		}
+		if sum := e.Summary(); sum.RecordsReplayed == 0 || sum.RecordsUnconfirmed != 0 || sum.RecordsSent != n {
+			t.Errorf("%+v", sum)
+		}
+	})
+}
+
 // A transport that says nothing of its last messages gets them once more, and
 // the time it may take for that is bounded.
 func TestFates_LastSessionIsSilent(t *testing.T) {

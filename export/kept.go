@@ -118,8 +118,11 @@ func (e *Exporter) keep(s *session, m *message, now time.Time) {
 		if s.canProbe && s.kept.first().m.pos != (spool.Position{}) {
 			return // what was spooled is confirmed, or sent again
 		}
+		was := s.kept.first().fate
 		if old := s.kept.pop(); old.withdraw != nil {
 			e.done(old, now)
+		} else if was == lost && !s.mayLose(old) {
+			e.miss(s, old, now) // has a bound of its own
 		} else {
 			e.n.unkept += uint64(old.records)
 			e.done(old, now)
