@@ -60,6 +60,9 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 		cfg.Core.Window = core.DefaultWindow
 	}
 	cfg.Core.Window = max(cfg.Core.Window, minWindow)
+	if cfg.Core.MaxChannels == 0 {
+		cfg.Core.MaxChannels = core.DefaultMaxChannels
+	}
 	if cfg.CreditAfter == 0 {
 		cfg.CreditAfter = creditAfter
 	}
@@ -67,7 +70,8 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 		cfg.StallTimeout = tcp.DefaultStallTimeout
 	}
 	return func(ctx context.Context, c *tcp.Conn, h transport.Handler) {
-		m := Server(c, Config{Core: cfg.Core, Tainted: c.Bar, Takes: func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) }})
+		// An exporter may open all it wants at once.
+		m := Server(c, Config{Core: cfg.Core, Backlog: cfg.Core.MaxChannels, Tainted: c.Bar, Takes: func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) }})
 		c.Count(m.dropped)
 		var wg sync.WaitGroup
 		if cfg.IdleTimeout > 0 {

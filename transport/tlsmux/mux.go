@@ -26,9 +26,8 @@ const (
 	// maxRecord is how much is written at once: the packets of a TLS record.
 	maxRecord = 1 << 14
 	// readBuffer holds at least one whole packet.
-	readBuffer = 2 * (wire.DataHeaderLen + wire.MaxData)
-	// maxBacklog bounds the channels that wait for Accept.
-	maxBacklog = 64
+	readBuffer     = 2 * (wire.DataHeaderLen + wire.MaxData)
+	defaultBacklog = 64
 	// probePort asks for a sign of life: nothing listens there (spec.md, D14).
 	probePort = 0
 )
@@ -42,6 +41,9 @@ type Config struct {
 	// Takes decides whether a channel to a destination is wanted; nil: all
 	// are. Its error goes to the peer. It must not wait.
 	Takes func(source, destination wire.Address) error
+	// Backlog bounds the channels that wait for Accept; those beyond are
+	// refused. 0: 64.
+	Backlog int
 	// Tainted is called once, when the first channel fails: the TLS session
 	// must not be resumed (Section 3). It must not wait.
 	Tainted func()
@@ -84,9 +86,12 @@ func Server(conn net.Conn, cfg Config) *Mux {
 }
 
 func newMux(conn net.Conn, cfg Config) *Mux {
+	if cfg.Backlog == 0 {
+		cfg.Backlog = defaultBacklog
+	}
 	m := &Mux{
 		conn: conn, cfg: cfg, core: core.New(cfg.Core), channels: map[*core.Channel]*Channel{},
-		accept: make(chan *Channel, maxBacklog), wake: make(chan struct{}, 1), unblock: make(chan struct{}, 1), done: make(chan struct{}),
+		accept: make(chan *Channel, cfg.Backlog), wake: make(chan struct{}, 1), unblock: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	m.wg.Go(m.read)  // ended by end, which closes the connection
 	m.wg.Go(m.write) // likewise

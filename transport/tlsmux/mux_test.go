@@ -122,7 +122,7 @@ func TestOpen_Refused(t *testing.T) {
 	}
 	// Nobody accepts: the backlog is bounded.
 	full := false
-	for range maxBacklog + 1 {
+	for range defaultBacklog + 1 {
 		if _, err := a.Open(t.Context(), there, here); err != nil {
 			full = true
 		}

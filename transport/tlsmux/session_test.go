@@ -143,6 +143,30 @@ func TestSession_ChannelPerStream(t *testing.T) {
 	}
 }
 
+// All streams at once, in one batch: none is refused for having come with so
+// many others.
+func TestSession_AllStreamsAtOnce(t *testing.T) {
+	p := start(t, true, CollectorConfig{})
+	s := p.dial(t)
+	batch := make([]transport.Outgoing, streams)
+	for i := range batch {
+		batch[i] = message(100, i)
+		batch[i].Stream = uint16(i)
+	}
+	send(t, s, batch...)
+	if err := s.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[byte]bool{}
+	for range streams {
+		got := wait(t, p.Opened, "session").Messages(t, 1)
+		if len(got) != 1 || seen[got[0][11]] {
+			t.Errorf("%d messages, or one again", len(got))
+		}
+		seen[got[0][11]] = true
+	}
+}
+
 // An Acknowledgment is a durability barrier: a probe is answered when what
 // came before it is written, and a stalled sink stalls its channel alone.
 func TestSession_CreditIsTheBarrier(t *testing.T) {
