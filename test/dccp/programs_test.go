@@ -120,16 +120,22 @@ func startExporter(t *testing.T, n *harness.Network, pki harness.PKI, scheme, to
 	return e
 }
 
-// rotates: a session each second, and every record is written once.
+// rotates: a session each second, until one was replaced; every record is written
+// once.
 func rotates(t *testing.T, n *harness.Network, pki harness.PKI, scheme, host, from, at string) {
-	const records = 450
 	flows := filepath.Join(t.TempDir(), "flows")
 	listen := scheme + "://" + host + at
 	if at == "" {
 		listen = scheme + "://" // all addresses, of both families
 	}
 	c := startCollector(t, n, pki, scheme, listen, flows)
-	e := startExporter(t, n, pki, scheme, scheme+"://"+host+from, "--source", "json:"+harness.Numbered(t, records), "--rotate", "1s", "--max-rate", "300")
+	e := startExporter(t, n, pki, scheme, scheme+"://"+host+from, "--source", "json:-", "--rotate", "1s")
+	feed := &harness.Feeder{Rate: 300}
+	feed.Begin(e)
+	e.Wait(`"cause":"period"`)
+	e.Wait(`"msg":"session closed"`) // the one before
+	records := feed.End()
+	e.EndInput()
 	sum := e.Summary(40 * time.Second)
 	got := c.Summary()
 	tally := harness.Written(t, records, flows)
@@ -149,14 +155,18 @@ func rotates(t *testing.T, n *harness.Network, pki harness.PKI, scheme, host, fr
 // sent again. The kernel's sockets do not tell what arrived: without heartbeats
 // that is what was sent within --retain.
 func dies(t *testing.T, n *harness.Network, pki harness.PKI, scheme string) {
-	const records = 900
 	dir, to := t.TempDir(), scheme+"://192.0.2.2"
 	flows := []string{filepath.Join(dir, "before"), filepath.Join(dir, "after")}
 	c := startCollector(t, n, pki, scheme, to, flows[0])
-	e := startExporter(t, n, pki, scheme, to, "--source", "json:"+harness.Numbered(t, records), "--max-rate", "300", "--rotate", "1m")
-	harness.Until(t, "records before the death", func() bool { return harness.Written(t, records, flows[0]).Present() > 100 })
+	e := startExporter(t, n, pki, scheme, to, "--source", "json:-", "--rotate", "1m", "--retain", "10s")
+	feed := &harness.Feeder{Rate: 300}
+	feed.Begin(e)
+	harness.Until(t, "records before the death", func() bool { return len(lines(t, flows[0])) > 100 })
 	c.Kill()
 	c = startCollector(t, n, pki, scheme, to, flows[1])
+	harness.Until(t, "records after it", func() bool { return len(lines(t, flows[1])) > 100 })
+	records := feed.End()
+	e.EndInput()
 	sum := e.Summary(time.Minute)
 	c.Summary() // it has written all
 	tally := harness.Written(t, records, flows...)
@@ -201,4 +211,21 @@ func drains(t *testing.T, n *harness.Network) {
 	if _, err := got.Read(b); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
+}
+
+// lines are those of a JSON sink's files.
+func lines(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, strings.Split(strings.TrimSpace(string(b)), "\n")...)
+	}
+	return all
 }
