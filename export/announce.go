@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"ipfixsuite/ipfix"
@@ -221,8 +222,8 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, stream 
 			err = nil
 			break
 		}
-		if err == nil || ended(s.t) {
-			break
+		if err == nil || ended(s.t) || s == e.loop.old && errors.Is(err, transport.ErrBusy) {
+			break // who carries the data does not wait for others
 		}
 	}
 	if err != nil {

@@ -2,10 +2,12 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"ipfixsuite/rotation"
+	"ipfixsuite/transport"
 )
 
 const (
@@ -15,6 +17,9 @@ const (
 	// settle is the same for one whose collector has confirmed everything
 	// that came in time; twice the round trip is added.
 	settle = 20 * time.Millisecond
+	// busyPause is the time between attempts to tell a draining session what
+	// it takes no room for.
+	busyPause = 50 * time.Millisecond
 	// suspectDrain bounds the drain of a session that was replaced on
 	// suspicion: its collector answers elsewhere.
 	suspectDrain = 1500 * time.Millisecond
@@ -87,9 +92,14 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 	if s == nil || s.over || !s.draining {
 		return told
 	}
-	s.round++
-	if _, err := e.tell(ctx, s, now); err != nil {
-		s.jobs = nil // its end is seen by the loop
+	if !now.Before(s.retryAt) {
+		s.round++
+		switch _, err := e.tell(ctx, s, now); {
+		case errors.Is(err, transport.ErrBusy):
+			s.retryAt = now.Add(busyPause) // a probe waits for all before it
+		case err != nil:
+			s.jobs = nil // its end is seen by the loop
+		}
 	}
 	switch at := s.drainBegan.Add(suspectDrain); {
 	case s.drained(now):
@@ -231,6 +241,8 @@ func (s *session) drainNext() time.Time {
 	switch {
 	case !s.draining || s.over:
 		return time.Time{}
+	case len(s.jobs) > 0 && !s.retryAt.IsZero():
+		return s.retryAt
 	case !s.canProbe:
 		return s.drainBegan.Add(drainLinger)
 	case s.replaced == rotation.Suspicion && s.settled.IsZero():
