@@ -4,13 +4,15 @@ package sctp
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,11 +26,11 @@ import (
 )
 
 // trial is an exporter and a collector of ours that go through everything that
-// may befall them, on the kernel's SCTP. Both ends of an association have two
+// may befall them. With the kernel's SCTP both ends of an association have two
 // addresses.
 type trial struct {
 	scheme, url, flows string
-	port               uint16
+	port, udp          uint16   // of SCTP, and of UDP if it is in there
 	with, by           []string // flags of the collector and the exporter
 	c                  *harness.Collector
 	e                  *harness.Exporter
@@ -51,12 +53,12 @@ const sidePort = 4741
 // trialRate is records a second: a guest is slow.
 const trialRate = 200
 
-// court is where trials are held: both schemes go through them side by side.
+// court is where trials are held: all schemes go through them side by side.
 type court struct {
 	t      *testing.T
 	n      *harness.Network
-	secure *trial
-	both   []*trial
+	all    []*trial
+	secure []*trial // of them
 }
 
 // trials: a session a second on a lossy path, a collector that is killed, one
@@ -67,27 +69,27 @@ func trials(t *testing.T, n *harness.Network) {
 	c := convene(t, n)
 	n.Run(n.A, "tc qdisc add dev va root netem delay 5ms loss 2%")
 	for range 3 {
-		c.told(time.Now(), `"msg":"session replaced"`, c.both...)
+		c.told(time.Now(), `"msg":"session replaced"`, c.all...)
 	}
 	n.Run(n.A, "tc qdisc del dev va root")
 
 	c.begin()
-	for _, tr := range c.both {
+	for _, tr := range c.all {
 		tr.c.Kill()
 		tr.serve(t, n)
 	}
-	c.ended(c.both...)
+	c.ended(c.all...)
 	c.flows("SIGKILL")
 
 	c.begin()
-	for _, tr := range c.both {
+	for _, tr := range c.all {
 		tr.stop()
 		tr.serve(t, n)
 	}
-	c.ended(c.both...)
+	c.ended(c.all...)
 	c.flows("SIGTERM")
 
-	for _, tr := range c.both {
+	for _, tr := range c.all {
 		tr.abort(t, n)
 	}
 	c.flows("ABORT")
@@ -95,11 +97,11 @@ func trials(t *testing.T, n *harness.Network) {
 	// A collector that stands still is noticed where its process has to answer;
 	// in the clear what its host has taken meanwhile is there when it goes on.
 	c.begin()
-	for _, tr := range c.both {
+	for _, tr := range c.all {
 		tr.signal(t, syscall.SIGSTOP)
 	}
-	c.ended(c.secure)
-	for _, tr := range c.both {
+	c.ended(c.secure...)
+	for _, tr := range c.all {
 		tr.signal(t, syscall.SIGCONT)
 	}
 	c.flows("SIGSTOP")
@@ -111,7 +113,7 @@ func trials(t *testing.T, n *harness.Network) {
 	beside.port = sidePort
 	cut(t, n, beside)
 	c.flows("100 % loss for 5 s")
-	for _, tr := range c.both {
+	for _, tr := range c.all {
 		tr.end(t)
 	}
 }
@@ -120,14 +122,24 @@ func trials(t *testing.T, n *harness.Network) {
 func convene(t *testing.T, n *harness.Network) *court {
 	t.Helper()
 	pki := programPKI(t)
-	c := &court{
-		t: t, n: n,
-		secure: &trial{scheme: "dtls+sctp", port: securePort, with: pki.Flags("collector"), by: pki.Flags("exporter")},
-	}
-	plain := &trial{scheme: "sctp", port: plainPort, with: []string{"--insecure"}, by: []string{"--insecure"}}
-	c.both = []*trial{plain, c.secure}
-	for _, tr := range c.both {
-		tr.url, tr.flows, tr.count = tr.scheme+"://192.0.2.2?addr=2001:db8::2", filepath.Join(t.TempDir(), tr.scheme), map[string]float64{}
+	c := &court{t: t, n: n}
+	for _, tr := range []*trial{
+		{scheme: "sctp", port: plainPort},
+		{scheme: "dtls+sctp", port: securePort},
+		{scheme: "sctp+udp", port: plainPort, udp: 9897},
+		{scheme: "dtls+sctp+udp", port: securePort, udp: 9898},
+	} {
+		tr.flows, tr.count = filepath.Join(t.TempDir(), tr.scheme), map[string]float64{}
+		tr.with, tr.by = []string{"--insecure"}, []string{"--insecure"}
+		c.all = append(c.all, tr)
+		if tr.port == securePort {
+			tr.with, tr.by = pki.Flags("collector"), pki.Flags("exporter")
+			c.secure = append(c.secure, tr)
+		}
+		tr.url = tr.scheme + "://192.0.2.2?addr=2001:db8::2"
+		if tr.udp != 0 {
+			tr.url = fmt.Sprintf("%s://192.0.2.2?udp=%d", tr.scheme, tr.udp)
+		}
 		tr.serve(t, n)
 		n.Inside(n.A, func() {
 			tr.e = harness.StartExporter(t, append([]string{"--source", "json:-", "--to", tr.url, "--rotate", "1s"}, tr.by...)...)
@@ -138,9 +150,9 @@ func convene(t *testing.T, n *harness.Network) *court {
 	return c
 }
 
-// begin notes when something befalls both.
+// begin notes when something befalls all.
 func (c *court) begin() {
-	for _, tr := range c.both {
+	for _, tr := range c.all {
 		tr.began = time.Now()
 	}
 }
@@ -161,23 +173,23 @@ func (c *court) ended(trials ...*trial) {
 	}
 }
 
-// flows waits until data is written again on both, and tells what the
+// flows waits until data is written again on all, and tells what the
 // exporters noticed, and when.
 func (c *court) flows(what string) {
 	c.t.Helper()
-	next, back := make([]int, len(c.both)), make([]time.Duration, len(c.both))
-	for i, tr := range c.both {
+	next, back := make([]int, len(c.all)), make([]time.Duration, len(c.all))
+	for i, tr := range c.all {
 		next[i] = tr.feed.Given() + 1
 	}
-	harness.Until(c.t, what+": data on both again", func() bool {
-		for i, tr := range c.both {
+	harness.Until(c.t, what+": data on all again", func() bool {
+		for i, tr := range c.all {
 			if back[i] == 0 && tr.written(c.t, next[i]) {
 				back[i] = time.Since(tr.began).Round(10 * time.Millisecond)
 			}
 		}
 		return !slices.Contains(back, 0)
 	})
-	for i, tr := range c.both {
+	for i, tr := range c.all {
 		c.t.Logf("%s, %s: %sdata again after %v", tr.scheme, what, tr.noticed(), back[i])
 	}
 }
@@ -186,9 +198,13 @@ func (c *court) flows(what string) {
 // sessions that is nothing.
 func (c *court) loseAddress() {
 	c.t.Helper()
-	lost := func() (n int) {
-		for _, tr := range c.both {
-			n += len(tr.e.Logged(sessionLost, sessionEnded))
+	lost := func() (n int) { // associations; a starved process may be late with an answer
+		for _, tr := range c.all {
+			for _, l := range tr.e.Lines() {
+				if strings.Contains(l, sessionLost) && strings.Contains(l, "association") {
+					n++
+				}
+			}
 		}
 		return n
 	}
@@ -200,7 +216,7 @@ func (c *court) loseAddress() {
 	c.begin()
 	c.flows("one of two addresses lost")
 	if now := lost(); now != before {
-		c.t.Errorf("one of two addresses lost, and with it %d sessions", now-before)
+		c.t.Errorf("one of two addresses lost, and with it %d associations", now-before)
 	}
 	for ns, dev := range map[string]string{c.n.A: "va", c.n.B: "vb"} {
 		c.n.Run(ns, "tc qdisc del dev "+dev+" clsact")
@@ -227,11 +243,18 @@ func (tr *trial) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// noticed tells when after an event the exporter noticed.
+// noticed tells when after an event the exporter noticed, and what.
 func (tr *trial) noticed() string {
-	for _, at := range tr.e.Logged(sessionLost, sessionEnded) {
-		if at.After(tr.began) {
-			return fmt.Sprintf("noticed after %v, ", at.Sub(tr.began).Round(time.Millisecond))
+	for _, l := range tr.e.Lines() {
+		if !strings.Contains(l, sessionLost) && !strings.Contains(l, sessionEnded) {
+			continue
+		}
+		var entry struct {
+			Time       time.Time
+			Msg, Error string
+		}
+		if json.Unmarshal([]byte(l), &entry) == nil && entry.Time.After(tr.began) {
+			return fmt.Sprintf("noticed after %v (%s), ", entry.Time.Sub(tr.began).Round(time.Millisecond), cmp.Or(entry.Error, entry.Msg))
 		}
 	}
 	return ""
@@ -252,51 +275,87 @@ func (tr *trial) written(t *testing.T, number int) bool {
 	return false
 }
 
+// abortPause is how long the exporter has to notice, before the next ABORT
+// would hit the handshake of a session that replaces the one aborted.
+const abortPause = 3 * time.Second
+
 // abort sends the collector's host an ABORT as if it were the exporter's, until
 // one hits a session that is in use.
 func (tr *trial) abort(t *testing.T, n *harness.Network) {
 	t.Helper()
 	var ring *capture.Ring
-	var fd int
+	var send func(packet []byte) error
 	var err error
 	n.Inside(n.B, func() { ring, err = capture.Live("vb", capture.LiveConfig{}) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ring.Close()
-	n.Inside(n.A, func() { fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_SCTP) })
+	to := address("192.0.2.2", tr.udp)
+	n.Inside(n.A, func() {
+		var fd int
+		if tr.udp == 0 {
+			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_SCTP)
+		} else {
+			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		send = func(b []byte) error {
+			return unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Port: int(tr.udp), Addr: to.Addr().As4()})
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	before, sent := len(tr.e.Logged(sessionLost)), 0
+	before := len(tr.e.Logged(sessionLost, sessionEnded))
+	tr.began = time.Time{}
+	var last time.Time
 	ring.SetReadDeadline(time.Now().Add(patience))
 	for {
 		p, err := ring.Next()
 		if err != nil {
 			t.Fatalf("%s: nothing to abort: %v", tr.scheme, err)
 		}
-		if len(tr.e.Logged(sessionLost)) > before {
+		if len(tr.e.Logged(sessionLost, sessionEnded)) > before {
 			return
 		}
-		packet := gopacket.NewPacket(p.Data, layers.LayerTypeEthernet, gopacket.NoCopy)
-		head, _ := packet.Layer(layers.LayerTypeSCTP).(*layers.SCTP)
-		if head == nil || uint16(head.DstPort) != tr.port || packet.Layer(layers.LayerTypeSCTPData) == nil {
+		if time.Unix(0, p.Time).Before(last.Add(abortPause)) {
 			continue
 		}
-		if sent++; sent == 1 {
-			tr.began = time.Now()
+		from, tag, ok := tr.data(p.Data)
+		if !ok {
+			continue
 		}
-		b := binary.BigEndian.AppendUint16(nil, uint16(head.SrcPort))
+		last = time.Now()
+		if tr.began.IsZero() {
+			tr.began = last
+		}
+		b := binary.BigEndian.AppendUint16(nil, from)
 		b = binary.BigEndian.AppendUint16(b, tr.port)
-		b = binary.BigEndian.AppendUint32(b, head.VerificationTag)
+		b = binary.BigEndian.AppendUint32(b, tag)
 		b = append(b, 0, 0, 0, 0, 6, 0, 0, 4)
 		binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
-		to := netip.MustParseAddr("192.0.2.2").As4()
-		if err := unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Addr: to}); err != nil {
+		if err := send(b); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// data finds the port and the tag of a packet that brings the collector DATA.
+func (tr *trial) data(frame []byte) (from uint16, tag uint32, ok bool) {
+	packet := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
+	if tr.udp != 0 {
+		outer, _ := packet.Layer(layers.LayerTypeUDP).(*layers.UDP)
+		if outer == nil || uint16(outer.DstPort) != tr.udp {
+			return 0, 0, false
+		}
+		packet = gopacket.NewPacket(outer.Payload, layers.LayerTypeSCTP, gopacket.NoCopy)
+	}
+	head, _ := packet.Layer(layers.LayerTypeSCTP).(*layers.SCTP)
+	if head == nil || uint16(head.DstPort) != tr.port || packet.Layer(layers.LayerTypeSCTPData) == nil {
+		return 0, 0, false
+	}
+	return uint16(head.SrcPort), head.VerificationTag, true
 }
 
 // end ends both and counts the records.
