@@ -1,7 +1,6 @@
 package dccp
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net"
@@ -109,102 +108,6 @@ func newEndpoint(c socket, local Addr, cfg Config, alone bool) (*Endpoint, error
 	return e, nil
 }
 
-// readSize is how many packets are asked of the socket at once.
-const readSize = 64
-
-// read is the goroutine that owns the socket's receiving side.
-func (e *Endpoint) read() {
-	dst := make([]transport.Datagram, readSize)
-	r := reader{e: e}
-	for n := 0; ; {
-		if n >= manyRead && e.io.Pressed() {
-			r.crowd.pressed = time.Now()
-		}
-		var err error
-		if n, err = e.io.ReadBatch(context.Background(), dst); err != nil {
-			e.fail(err)
-			return
-		}
-		now := time.Now()
-		r.crowd.read(now)
-		r.batch(now, dst[:n])
-	}
-}
-
-// reader hands packets out, those in a row for one connection under one lock
-// and with one system call for what they elicit.
-type reader struct {
-	e      *Endpoint
-	packet wire.Packet
-	conn   *Conn // locked, with packets in out
-	out    outbox
-	crowd  crowd
-}
-
-func (r *reader) batch(now time.Time, batch []transport.Datagram) {
-	octets := 0
-	for i := range batch {
-		d := &batch[i]
-		octets += len(d.Data)
-		if r.packet.Parse(d.Data) != nil {
-			r.e.malformed.Add(1)
-			continue
-		}
-		r.handle(now, d)
-	}
-	r.release(now)
-	r.e.packets.Add(uint64(len(batch)))
-	r.e.octets.Add(uint64(octets))
-}
-
-func (r *reader) handle(now time.Time, d *transport.Datagram) {
-	key := core.Tuple{
-		Local: netip.AddrPortFrom(r.e.local.IP, r.e.local.UDP), Remote: d.Peer,
-		LocalPort: r.packet.DstPort, RemotePort: r.packet.SrcPort,
-	}
-	if r.e.wild {
-		key.Local = netip.AddrPortFrom(d.Local, r.e.local.UDP)
-	}
-	if r.conn == nil || r.conn.key != key || r.conn.retired {
-		r.release(now)
-		if r.conn = r.e.find(key); r.conn == nil {
-			r.e.unknown(now, key, d, &r.packet)
-			return
-		}
-		r.conn.mu.Lock()
-		if r.conn.retired {
-			r.conn.mu.Unlock()
-			r.conn = nil
-			r.e.unknown(now, key, d, &r.packet)
-			return
-		}
-		r.conn.held = &r.out
-	}
-	c := r.conn
-	c.m.SetSlow(r.crowd.ask(&c.share) || c.in.used > c.in.limit/2)
-	c.m.HandlePacket(now, &r.packet)
-	c.events()
-	// Each packet's answers are made when it comes, so that acknowledgements
-	// say what they would have said without batches; they leave together.
-	if !c.retired && c.collect(now, &r.out) {
-		c.transmit(now, &r.out)
-	}
-}
-
-// release lets go of the connection in hand.
-func (r *reader) release(now time.Time) {
-	if r.conn == nil {
-		return
-	}
-	if !r.conn.retired {
-		r.conn.flush(now, &r.out)
-	}
-	r.out.reset()
-	r.conn.held = nil
-	r.conn.mu.Unlock()
-	r.conn = nil
-}
-
 func (e *Endpoint) find(key core.Tuple) *Conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -293,61 +196,11 @@ func (e *Endpoint) forget(c *Conn) {
 	e.leave()
 }
 
-// depart takes c from those that live; e.mu is held.
-func (e *Endpoint) depart(c *Conn) {
-	if p := prefix(c.peer.Addr()); e.near[p] > 1 {
-		e.near[p]--
-	} else {
-		delete(e.near, p)
-	}
-}
-
-// maxRests bounds the connections in TIMEWAIT: whoever resets what he has just
-// opened costs no more than that, and keeps nobody else out.
-const maxRests = 1024
-
-// rest notes that a connection is in TIMEWAIT; c.mu is held. That of the oldest
-// ends when they are too many.
-func (e *Endpoint) rest(c *Conn) {
-	e.mu.Lock()
-	if c.rests || e.conns[c.key] != c {
-		e.mu.Unlock()
-		return
-	}
-	c.rests = true
-	e.depart(c)
-	e.rests = append(e.rests, c)
-	var oldest *Conn
-	if len(e.rests) > maxRests {
-		oldest = e.rests[0]
-	}
-	e.mu.Unlock()
-	if oldest == nil || oldest == c {
-		return
-	}
-	// Only one that comes to rest locks another, and only one that rests
-	// already: they cannot wait for each other.
-	oldest.mu.Lock()
-	defer oldest.mu.Unlock()
-	oldest.retire()
-}
-
 // leaving reports whether the endpoint ends with its last connection.
 func (e *Endpoint) leaving() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.alone && len(e.ports) == 0
-}
-
-// quit ends what is in TIMEWAIT: it goes with the socket.
-func (e *Endpoint) quit() {
-	for _, c := range e.all() {
-		c.mu.Lock()
-		if !c.retired && c.m.State() == core.StateTimeWait {
-			c.retire()
-		}
-		c.mu.Unlock()
-	}
 }
 
 // all are the connections there are.

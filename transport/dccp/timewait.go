@@ -66,3 +66,53 @@ func (w *timeWaits) drop() {
 	delete(w.until, w.order[0])
 	w.order = w.order[1:]
 }
+
+// depart takes c from those that live; e.mu is held.
+func (e *Endpoint) depart(c *Conn) {
+	if p := prefix(c.peer.Addr()); e.near[p] > 1 {
+		e.near[p]--
+	} else {
+		delete(e.near, p)
+	}
+}
+
+// maxRests bounds the connections in TIMEWAIT: whoever resets what he has just
+// opened costs no more than that, and keeps nobody else out.
+const maxRests = 1024
+
+// rest notes that a connection is in TIMEWAIT; c.mu is held. That of the oldest
+// ends when they are too many.
+func (e *Endpoint) rest(c *Conn) {
+	e.mu.Lock()
+	if c.rests || e.conns[c.key] != c {
+		e.mu.Unlock()
+		return
+	}
+	c.rests = true
+	e.depart(c)
+	e.rests = append(e.rests, c)
+	var oldest *Conn
+	if len(e.rests) > maxRests {
+		oldest = e.rests[0]
+	}
+	e.mu.Unlock()
+	if oldest == nil || oldest == c {
+		return
+	}
+	// Only one that comes to rest locks another, and only one that rests
+	// already: they cannot wait for each other.
+	oldest.mu.Lock()
+	defer oldest.mu.Unlock()
+	oldest.retire()
+}
+
+// quit ends what is in TIMEWAIT: it goes with the socket.
+func (e *Endpoint) quit() {
+	for _, c := range e.all() {
+		c.mu.Lock()
+		if !c.retired && c.m.State() == core.StateTimeWait {
+			c.retire()
+		}
+		c.mu.Unlock()
+	}
+}
