@@ -92,7 +92,8 @@ type Conn struct {
 	rc            syscall.RawConn
 	local, remote netip.AddrPort
 	service       wire.ServiceCode
-	limit         int // Config.MTU
+	limit         int         // Config.MTU
+	secured       atomic.Bool // only Datagrams writes
 	mps           atomic.Int64
 	mpsUntil      atomic.Int64 // when mps has to be asked for again, in ns since start
 }
@@ -228,8 +229,16 @@ func (c *Conn) over() bool {
 }
 
 // Write sends one message. It waits while the queue is full; what exceeds MPS
-// is refused with ErrTooLarge.
+// is refused with ErrTooLarge, and everything with ErrSecured once the
+// connection carries DTLS.
 func (c *Conn) Write(b []byte) (int, error) {
+	if c.secured.Load() {
+		return 0, ErrSecured
+	}
+	return c.write(b)
+}
+
+func (c *Conn) write(b []byte) (int, error) {
 	if c.limit > 0 && len(b) > c.MPS() {
 		return 0, ErrTooLarge
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/transport/dccp/wire"
@@ -15,7 +16,12 @@ import (
 func Supported(bool) error { return ErrUnsupported }
 
 // Conn needs Linux.
-type Conn struct{ net.Conn }
+type Conn struct {
+	net.Conn
+	secured atomic.Bool
+}
+
+func (*Conn) write([]byte) (int, error) { return 0, ErrUnsupported }
 
 // MPS needs Linux.
 func (*Conn) MPS() int { return 0 }

@@ -26,9 +26,12 @@ type Datagrams struct {
 	writing sync.Mutex
 }
 
-// Datagrams returns the connection as a carrier of datagrams. Read and Write are
-// not to be used beside it.
-func (c *Conn) Datagrams() *Datagrams { return &Datagrams{c: c} }
+// Datagrams returns the connection as a carrier of datagrams. Read is not to be
+// used beside it, and Write refuses with ErrSecured.
+func (c *Conn) Datagrams() *Datagrams {
+	c.secured.Store(true)
+	return &Datagrams{c: c}
+}
 
 // ReadBatch implements transport.DatagramConn.
 func (d *Datagrams) ReadBatch(ctx context.Context, dst []transport.Datagram) (int, error) {
@@ -66,33 +69,31 @@ func (d *Datagrams) follow(ctx context.Context) {
 	d.stop = context.AfterFunc(ctx, func() { _ = d.c.SetReadDeadline(time.Unix(1, 0)) })
 }
 
-// handshakeWait bounds how long one packet of a handshake may stand in the
-// queue.
-const handshakeWait = 10 * time.Second
-
-// WriteBatch implements transport.DatagramConn. A DTLS handshake repeats what
-// it sends, so its packets are only told as sent when they have left the queue
-// (RFC 5238, Section 3.3); others wait a little for room in it.
+// WriteBatch implements transport.DatagramConn. It waits a little for room in
+// the kernel's queue.
 func (d *Datagrams) WriteBatch(batch []transport.Datagram) (n int, err error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	for n < len(batch) && err == nil {
-		msg := batch[n].Data
-		if err = d.c.patiently(msg); err == nil {
+		if err = d.c.patiently(batch[n].Data); err == nil {
 			n++
-			if isHandshake(msg) {
-				ctx, cancel := context.WithTimeout(context.Background(), handshakeWait)
-				err = d.c.drained(ctx)
-				cancel()
-			}
 		}
 	}
 	return n, err
 }
 
-// isHandshake tells by a DTLS record's content type: change_cipher_spec or
-// handshake.
-func isHandshake(b []byte) bool { return len(b) > 0 && (b[0] == 20 || b[0] == 22) }
+// Transmit writes one datagram and returns when the kernel's queue is empty,
+// will not be any more, or ctx ends: a DTLS handshake repeats only what has
+// left (RFC 5238, Section 3.3).
+func (d *Datagrams) Transmit(ctx context.Context, g transport.Datagram) error {
+	d.writing.Lock()
+	err := d.c.patiently(g.Data)
+	d.writing.Unlock()
+	if err != nil {
+		return err
+	}
+	return d.c.drained(ctx)
+}
 
 // LocalAddr implements transport.DatagramConn: our address and DCCP port.
 func (d *Datagrams) LocalAddr() netip.AddrPort { return d.c.LocalAddrPort() }

@@ -11,6 +11,10 @@ import (
 // ErrUnsupported says that this kernel has no DCCP sockets.
 var ErrUnsupported = errors.New("this kernel has no DCCP sockets")
 
+// ErrSecured says that the connection carries DTLS, beside which nothing
+// unprotected is sent (RFC 5238, Section 3.4, MUST).
+var ErrSecured = errors.New("dccp: the connection carries DTLS: nothing is sent beside it")
+
 // ErrTooLarge says that a message exceeds the MPS in force.
 var ErrTooLarge = errors.New("dccp: message exceeds the maximum packet size")
 

@@ -53,7 +53,7 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 // patiently is Write that gives up soon: transport.ErrBusy.
 func (c *Conn) patiently(msg []byte) error {
 	_ = c.SetWriteDeadline(time.Now().Add(patience)) // a closed one tells with Write
-	_, err := c.Write(msg)
+	_, err := c.write(msg)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return transport.ErrBusy
