@@ -26,6 +26,7 @@ type farWorld struct {
 	nests    bool    // but for Templates of records within records
 	crashes  float64 // the chance of one in each step
 	partial  float64 // the chance that a message that may be lost is
+	busy     float64 // and that Send takes none just now
 	crashed  int
 	down     time.Time // no handshake until then
 	sessions []*farSession
@@ -67,6 +68,7 @@ type farSession struct {
 	tables  map[[2]uint32]*farTable // by domain; by domain and stream where each is a session
 	seqs    map[[2]uint32]uint32    // by domain and stream
 	pending []farRecord
+	busy    bool // the last Send was refused
 	taken   uint64
 	fates   []transport.Fate
 	freed   chan struct{}
@@ -366,6 +368,10 @@ func (s *farSession) Send(_ context.Context, batch []transport.Outgoing) (int, e
 		}
 		st := &s.streams[o.Stream]
 		if w.props.Channels && st.octets+len(o.Data) > farBuffer {
+			return i, transport.ErrBusy
+		}
+		// Never twice: who takes nothing for long passes for dead.
+		if s.busy = !s.busy && w.rng.Float64() < w.busy; s.busy {
 			return i, transport.ErrBusy
 		}
 		if o.Unreliable && !onlyData(o.Data) {

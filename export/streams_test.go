@@ -115,7 +115,7 @@ func (s *farSource) missing(w *farWorld) (n int) {
 // Sequence Numbers of each stream have no gap (RFC 7011, Section 3.1), and the
 // rules of RFC 6526 are kept where they hold.
 func TestStreams_Simulation(t *testing.T) {
-	seeds := uint64(60)
+	seeds := uint64(40)
 	if testing.Short() || raceEnabled {
 		seeds = 8
 	}
@@ -131,6 +131,7 @@ func TestStreams_Simulation(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w := newFarWorld(seed, tc.props)
 						w.perRules = policy == StreamPerTemplate && !tc.props.Channels
+						w.busy = float64(seed%3) / 20
 						rng := rand.New(rand.NewPCG(seed, 1))
 						cfg := Config{Dialer: w, Streams: policy, Rotate: time.Duration(1+rng.IntN(3)) * time.Second, MaxDelay: 20 * time.Millisecond, StatsInterval: time.Second}
 						if seed%4 == 3 {
@@ -258,7 +259,7 @@ func TestStreams_PartialReliability_RFC7011_10_2_6(t *testing.T) {
 			t.Run(fmt.Sprintf("%d streams/%v", props.Streams, policy), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newFarWorld(7, props)
-					w.props.Partial, w.partial = true, 0.2
+					w.props.Partial, w.partial, w.busy = true, 0.2, 0.2
 					w.perRules = policy == StreamPerTemplate
 					rng := rand.New(rand.NewPCG(7, 2))
 					e := start(t, Config{Dialer: w, Streams: policy, Rotate: 2 * time.Second, MaxDelay: 20 * time.Millisecond, StatsInterval: time.Second})
