@@ -53,3 +53,31 @@ func TestKept_OutlivesItsSession(t *testing.T) {
 		})
 	}
 }
+
+// Where no probe can confirm what was sent, what was acknowledged within Retain
+// of something that never is may have been taken by a process that died: its
+// age lets none of it go, however late the death is noticed.
+func TestKept_AgeProvesNothingBesideSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &lossy{testSession: newTestSession(1, tcpLike, 200)}
+		b := &lossy{testSession: newTestSession(2, tcpLike, 200)}
+		e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a, b}}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
+		e.write(1, 50) // old when the process dies
+		time.Sleep(5 * time.Second)
+		e.write(51, 100)
+		time.Sleep(time.Second)
+		a.fmu.Lock()
+		a.silent = true
+		a.fmu.Unlock()
+		e.write(101, 150)
+		time.Sleep(20 * time.Second)
+		a.fail(errors.New("not answered"))
+		time.Sleep(10 * time.Second)
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		if got := numbers(b.domains[0]); len(got) != 100 || got[0] != 51 {
+			t.Errorf("%d records came again: %v", len(got), got)
+		}
+	})
+}

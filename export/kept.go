@@ -2,6 +2,7 @@ package export
 
 import (
 	"slices"
+	"sort"
 	"time"
 
 	"ipfixsuite/export/spool"
@@ -15,6 +16,7 @@ type kept struct {
 	head   int
 	n      int
 	octets int
+	heard  uint64 // the fate of messages up to this number is known
 }
 
 type keptMessage struct {
@@ -72,6 +74,18 @@ func (k *kept) popLast() *message {
 	k.n--
 	k.octets -= cap(m.buf)
 	return m
+}
+
+// unheard is when the first message was sent whose fate is not known.
+func (k *kept) unheard() (at time.Time, ok bool) {
+	for i := sort.Search(k.n, func(i int) bool { return k.at(i).no > k.heard }); i < k.n; i++ {
+		m := k.at(i)
+		if m.fate == open && m.m.withdraw == nil {
+			return m.at, true
+		}
+		k.heard = m.no
+	}
+	return at, false
 }
 
 // remove takes the i-th out.
@@ -144,6 +158,13 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 	old := now.Add(-e.cfg.Retain)
 	if !s.doubted.IsZero() && s.doubted.Before(old) {
 		old = s.doubted
+	}
+	if !s.canProbe && s.tracker != nil {
+		// Age proves nothing of what was sent shortly before something that
+		// stays unacknowledged: it may have been taken by a process that died.
+		if at, ok := s.kept.unheard(); ok && at.Add(-e.cfg.Retain).Before(old) {
+			old = at.Add(-e.cfg.Retain)
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
