@@ -1,6 +1,7 @@
 package ccidtest_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -93,7 +94,7 @@ func (p path) share(t *testing.T, seed uint64) (rates [3]float64, loss float64) 
 // another has.
 func TestFairness_RFC5348_1(t *testing.T) {
 	const seeds = 2
-	t.Log("Mbit/s  RTT queue flows | kbit/s of one flow: TCP CCID 2 CCID 3 | lost  | CCID2/TCP CCID3/TCP CCID3/CCID2")
+	t.Log("columns: Mbit/s  RTT queue flows | kbit/s of one flow: TCP CCID 2 CCID 3 | lost  | CCID2/TCP CCID3/TCP CCID3/CCID2")
 	for _, p := range []path{
 		{2e6, 50 * time.Millisecond, 1, 1},
 		{2e6, 100 * time.Millisecond, 2, 1},
@@ -103,21 +104,24 @@ func TestFairness_RFC5348_1(t *testing.T) {
 		{10e6, 100 * time.Millisecond, 1.5, 2},
 		{20e6, 50 * time.Millisecond, 0.7, 3},
 	} {
-		var mean [3]float64
-		for seed := range uint64(seeds) {
-			r, loss := p.share(t, seed)
-			t.Logf("%6.0f %4d %5.1f %5d | %5.0f %6.0f %6.0f | %.2f%% | %.2f %.2f %.2f", float64(p.rate)/1e6, p.rtt.Milliseconds(), p.queue, p.flows,
-				r[0]*8/1000, r[1]*8/1000, r[2]*8/1000, 100*loss, r[1]/r[0], r[2]/r[0], r[2]/r[1])
-			for kind := range r {
-				mean[kind] += r[kind] / seeds
+		t.Run(fmt.Sprintf("%d Mbit per s, %v, queue %v, %d", p.rate/1e6, p.rtt, p.queue, p.flows), func(t *testing.T) {
+			t.Parallel()
+			var mean [3]float64
+			for seed := range uint64(seeds) {
+				r, loss := p.share(t, seed)
+				t.Logf("%6.0f %4d %5.1f %5d | %5.0f %6.0f %6.0f | %.2f%% | %.2f %.2f %.2f", float64(p.rate)/1e6, p.rtt.Milliseconds(), p.queue, p.flows,
+					r[0]*8/1000, r[1]*8/1000, r[2]*8/1000, 100*loss, r[1]/r[0], r[2]/r[0], r[2]/r[1])
+				for kind := range r {
+					mean[kind] += r[kind] / seeds
+				}
 			}
-		}
-		if least, most := min(mean[0], mean[1], mean[2]), max(mean[0], mean[1], mean[2]); most > 2*least {
-			t.Errorf("%+v: one has %.0f octets/s, another %.0f", p, most, least)
-		}
-		// The line is used.
-		if sum := (mean[0] + mean[1] + mean[2]) * 8 * float64(p.flows); sum < 0.75*float64(p.rate) {
-			t.Errorf("%+v: all together have %.2f Mbit/s", p, sum/1e6)
-		}
+			if least, most := min(mean[0], mean[1], mean[2]), max(mean[0], mean[1], mean[2]); most > 2*least {
+				t.Errorf("%+v: one has %.0f octets/s, another %.0f", p, most, least)
+			}
+			// The line is used.
+			if sum := (mean[0] + mean[1] + mean[2]) * 8 * float64(p.flows); sum < 0.75*float64(p.rate) {
+				t.Errorf("%+v: all together have %.2f Mbit/s", p, sum/1e6)
+			}
+		})
 	}
 }

@@ -14,17 +14,18 @@ import (
 func TestRFC4340_7_5_2_AcknowledgementsCount(t *testing.T) {
 	for name, d := range both {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			n := sim.New(1, epoch)
 			a, b := connect(t, d(), epoch, messageSize, 2000)
 			a.greedy = true
 			// What stands in a large buffer makes the round trip long.
 			line := sim.LinkConfig{Rate: 400e6, Queue: 20e6, Delay: 10 * time.Millisecond}
 			n.Connect(a, b, []*sim.Link{n.Link(line)}, []*sim.Link{n.Link(line)})
-			if err := n.Run(1500 * time.Millisecond); err != nil {
+			if err := n.Run(700 * time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
 			a.greedy = false
-			if err := n.Run(1500 * time.Millisecond); err != nil {
+			if err := n.Run(700 * time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
 			sent, got := a.c.Stats(), b.c.Stats()
