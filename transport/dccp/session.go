@@ -113,7 +113,7 @@ func (s *session) Close(ctx context.Context) error { return s.c.Shutdown(ctx) }
 func (s *session) Stats() transport.SessionStats {
 	k := s.c.Stats()
 	return transport.SessionStats{
-		MessagesSent: s.sent.Load(), BytesSent: s.bytes.Load(), SendErrors: k.QueueDrops,
+		MessagesSent: s.sent.Load(), BytesSent: s.bytes.Load(), SendErrors: k.QueueDrops + s.c.e.refused.Load(),
 		RecordsDropped: s.strays.Load(), RTT: k.Sender.RTT, UnreachableHints: s.c.e.io.Unreachable(),
 	}
 }
