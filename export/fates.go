@@ -94,8 +94,8 @@ const (
 	// maxRecoveries bounds how often what was lost is sent again at the end,
 	// on a network that loses most of it.
 	maxRecoveries = 10
-	// maxGuesses bounds it when nothing is known to be lost: a transport may
-	// have no more to say, and the collector each record as often.
+	// maxGuesses bounds how often in a row nothing was known to be lost: a
+	// transport may have no more to say, and the collector each record as often.
 	maxGuesses = 2
 )
 
@@ -106,6 +106,7 @@ type recovery struct {
 	until   time.Time // if that stays so until then, they count as lost; zero: not begun
 	at      time.Time // ask again
 	n       int       // how often messages were sent again
+	guesses int       // of these, the last ones for want of knowledge
 }
 
 // recover has what the last session lost sent again on itself: there is no next
@@ -140,7 +141,12 @@ func (e *Exporter) recover(s *session, now time.Time) (done, again bool) {
 		return k.fate == lost || k.fate == open && k.m.withdraw == nil
 	}))
 	s.missed, s.missedOctets = nil, 0
-	if len(out) > 0 && (r.n < maxGuesses || missing > 0 && r.n < maxRecoveries) {
+	if missing == 0 {
+		r.guesses++
+	} else {
+		r.guesses = 0
+	}
+	if len(out) > 0 && r.guesses <= maxGuesses && r.n < maxRecoveries {
 		r.n++
 		r.until = time.Time{}
 		e.again(out...)
