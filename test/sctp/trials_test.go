@@ -341,8 +341,15 @@ func (tr *trial) abort(t *testing.T, n *harness.Network) {
 	}
 }
 
-// data finds the port and the tag of a packet that brings the collector DATA.
+// records is the least size of a packet that cannot but bring some.
+const records = 1200
+
+// data finds the port and the tag of a packet that brings the collector
+// records: its session is the one in use.
 func (tr *trial) data(frame []byte) (from uint16, tag uint32, ok bool) {
+	if len(frame) < records {
+		return 0, 0, false
+	}
 	packet := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
 	if tr.udp != 0 {
 		outer, _ := packet.Layer(layers.LayerTypeUDP).(*layers.UDP)
