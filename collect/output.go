@@ -17,6 +17,9 @@ const (
 	// quickCall is what a sink may take for a call before what comes is stored
 	// beyond the processor's cache.
 	quickCall = 5 * time.Millisecond
+	// hurried is the time to fill a tray in which sockets may overflow: some
+	// 100 MB/s.
+	hurried = 2 * time.Millisecond
 	// stallAfter is how many periods of the keeper without the end of a call
 	// make a sink stalled.
 	stallAfter = 2
@@ -37,10 +40,11 @@ type output struct {
 	asks []ask
 	busy bool // the sink has something to do
 	// late: by timer, it takes its time for it.
-	late  bool
-	timer *time.Timer
-	slow  uint64 // of calls: the one that is not quick
-	hung  uint64 // and the one that made a session lose patience
+	late   bool
+	timer  *time.Timer
+	handed time.Time // when the last tray was
+	slow   uint64    // of calls: the one that is not quick
+	hung   uint64    // and the one that made a session lose patience
 	// refused are records for which there was no room; told is the account of
 	// the calls.
 	refused uint64
@@ -104,13 +108,17 @@ func (o *output) write(r *receiver, b *record.Batch, control bool) bool {
 
 // handOver has the sink take the tray, and waits for it to finish as long as a
 // sink that works takes: its goroutine then runs on this processor, which has
-// the tray in its cache.
+// the tray in its cache. In a hurry both go on side by side.
 func (o *output) handOver() {
 	o.due = true
 	o.work.Signal()
-	if o.busy {
+	now := time.Now()
+	hurry := now.Sub(o.handed) < hurried
+	o.handed = now
+	if o.busy || hurry {
 		return
 	}
+	defer func() { o.handed = time.Now() }()
 	o.busy, o.late = true, false
 	o.timer.Reset(quickCall)
 	for o.busy && !o.late {

@@ -147,9 +147,10 @@ func TestClientSessions_OwnFirst(t *testing.T) {
 	collector, exporter := mutual(t)
 	exporter.Resume = NewClientSessions(0)
 	n := newMemNetwork()
-	serve(t, n.listen(collectorAddr), collector)
+	l := serve(t, n.listen(collectorAddr), collector)
 	used := func(d *Dialer) []byte {
 		s := dial(t, d)
+		l.session(t) // kept by then
 		return bytes.Clone(s.id)
 	}
 	d1, d2 := memDialer(n, collectorAddr, exporter, addrN(1)), memDialer(n, collectorAddr, exporter, addrN(2))
