@@ -34,7 +34,8 @@ func lifetimes(t *testing.T, n *harness.Network) {
 		runs = append(runs, r)
 	}
 	written := func(r *run, i int) func() bool {
-		return func() bool { return (&trial{flows: r.flows}).written(t, i) }
+		files := &trial{flows: r.flows}
+		return func() bool { return files.written(t, i) }
 	}
 	for _, r := range runs {
 		harness.Until(t, r.scheme+" begins", written(r, 1))

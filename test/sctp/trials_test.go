@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,7 +39,12 @@ type trial struct {
 	feed               *harness.Feeder
 	began              time.Time          // of what befalls it now
 	count              map[string]float64 // of collectors that have ended
+	read               map[string]int64   // octets read of each file
+	have               harness.Tally      // what was in them
 }
+
+// mostRecords is more than any trial gives.
+const mostRecords = 1 << 20
 
 // What an exporter logs of a session's end. The kernel of a collector that was
 // killed shuts its associations down in order, or aborts them if something was
@@ -262,17 +269,29 @@ func (tr *trial) noticed() string {
 
 // written tells whether a record is in a file.
 func (tr *trial) written(t *testing.T, number int) bool {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(tr.flows, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	mark := fmt.Appendf(nil, `"octetDeltaCount":%d,`, number)
-	for _, f := range files {
-		if raw, err := os.ReadFile(f); err == nil && bytes.Contains(raw, mark) {
-			return true
-		}
+	if tr.read == nil {
+		tr.read, tr.have = map[string]int64{}, make(harness.Tally, mostRecords)
 	}
-	return false
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			continue // it has another name by now
+		}
+		raw, err := io.ReadAll(io.NewSectionReader(f, tr.read[name], math.MaxInt64-tr.read[name]))
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := raw[:bytes.LastIndexByte(raw, '\n')+1]
+		tr.have.Lines(t, whole)
+		tr.read[name] += int64(len(whole))
+	}
+	return tr.have[number] > 0
 }
 
 // abortPause is how long the exporter has to notice, before the next ABORT
