@@ -7,6 +7,10 @@
 // cancellation work, messages end where MSG_EOR says, notifications are told
 // from data, and neither receiving nor sending allocates.
 //
+// Linux tells by name which messages it gave up before it had sent them, and
+// only the number of those that it gave up after that: these count as arrived.
+// An ABORT without a cause looks like silence.
+//
 // Deliberately left out: one-to-many sockets, peeling off, dynamic addresses.
 // Where the kernel has no SCTP, or is not Linux, Dial and Listen fail with an
 // *UnsupportedError.
