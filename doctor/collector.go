@@ -294,5 +294,8 @@ func (t Target) again(ctx context.Context, s *Section, d transport.Dialer) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	_ = open.Close(ctx) // the first one's end was looked at
+	// In an abbreviated handshake the client speaks last: an answer shows that
+	// the collector has the session, too. The first one's end was looked at.
+	_ = open.Probe(ctx)
+	_ = open.Close(ctx)
 }
