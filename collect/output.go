@@ -38,6 +38,7 @@ type output struct {
 	fill *tray
 	due  bool
 	asks []ask
+	over bool // the sink is closed
 	busy bool // the sink has something to do
 	// late: by timer, it takes its time for it.
 	late   bool
@@ -89,11 +90,11 @@ func newOutput(name string, s Sink, now func() time.Time, alone bool) *output {
 func (o *output) write(r *receiver, b *record.Batch, control bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.alone {
+	if o.alone && !o.over {
 		o.caller.write(r, b, control)
 		return true
 	}
-	if !o.fill.takes(len(b.Body), trayOctets) && !o.await(len(b.Body), r.props.Reliable) {
+	if o.over || !o.fill.takes(len(b.Body), trayOctets) && !o.await(len(b.Body), r.props.Reliable) {
 		if !control {
 			o.refused += uint64(b.Records)
 		}
@@ -157,6 +158,9 @@ func (o *output) await(n int, patient bool) bool {
 		})
 		o.room.Wait()
 		t.Stop()
+		if o.over {
+			return false
+		}
 	}
 	return true
 }
@@ -206,6 +210,11 @@ func (o *output) answer(asks []ask) (closed bool) {
 	o.calls.Add(1)
 	o.mu.Lock()
 	o.told = o.account()
+	if closed { // whoever comes now comes too late
+		o.over = true
+		asks, o.asks = append(asks, o.asks...), nil
+		o.room.Broadcast()
+	}
 	o.mu.Unlock()
 	for _, a := range asks {
 		a.done <- err
@@ -217,13 +226,19 @@ func (o *output) answer(asks []ask) (closed bool) {
 // returns tells when that is done.
 func (o *output) ask(closing bool) <-chan error {
 	done := make(chan error, 1)
+	a := ask{closing, done}
 	o.mu.Lock()
-	o.asks = append(o.asks, ask{closing, done})
-	o.work.Signal()
+	over := o.over
+	if !over && !o.alone {
+		o.asks = append(o.asks, a)
+		o.work.Signal()
+	}
 	o.mu.Unlock()
-	if o.alone {
-		o.answer(o.asks)
-		o.asks = nil
+	switch {
+	case over:
+		done <- errEnding
+	case o.alone:
+		o.answer([]ask{a})
 	}
 	return done
 }

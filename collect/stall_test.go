@@ -2,6 +2,7 @@ package collect
 
 import (
 	"bytes"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -141,4 +142,29 @@ func TestStall_ShortPause(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What comes after the end waits for nobody.
+func TestCollector_AfterClose(t *testing.T) {
+	for _, offline := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := new(gate)
+			c := New(Config{Sinks: []Sink{g}, Offline: offline})
+			r := open(t, c, "exporter", 1, tcp)
+			now(r, message(1, 0, set(2, addresses), set(256, flow)))
+			if err := c.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			now(r, message(1, 1, set(2, addresses), set(256, flow)))
+			if err := c.Flush(); !errors.Is(err, errEnding) {
+				t.Errorf("flush: %v", err)
+			}
+			if s := c.Stats().Sinks[0]; s.Written != 1 || s.Dropped != 1 {
+				t.Errorf("%+v", s)
+			}
+			if n, _ := g.counts(); n != 1 {
+				t.Errorf("%d records written", n)
+			}
+		})
+	}
 }
