@@ -157,6 +157,9 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 	}
 	if old != nil {
 		e.cfg.Log.Info("session replaced", "session", s.t.Peer().Session, "old", old.t.Peer().Session, "cause", a.Cause.String())
+		if old.stalls && old.path == s.path { // it confirmed the new one's first
+			e.tellGoesOn(s)
+		}
 	}
 }
 

@@ -131,6 +131,11 @@ func (e *Exporter) tellStall(s *session) {
 			"hint", "see its log: an output may take nothing, or its disk be full")
 		return
 	}
+	e.tellGoesOn(s)
+}
+
+func (e *Exporter) tellGoesOn(s *session) {
+	p := s.t.Peer()
 	e.cfg.Log.Info("collector goes on", "session", p.Session, "collector", p.Identity)
 }
 
