@@ -12,9 +12,10 @@ import (
 const (
 	headerLen   = 16 // of an IPFIX Message (RFC 7011, Section 3.1)
 	ipfixNumber = 10 // its version
-	// firstBuffer is enough for what most exporters send; it grows to what
-	// the longest message needs.
-	firstBuffer = 32 << 10
+	// firstBuffer is what an idle stream keeps, busyBuffer what one whose
+	// octets fill it, fullBuffer what the longest message needs.
+	firstBuffer = 4 << 10
+	busyBuffer  = 32 << 10
 	fullBuffer  = 128 << 10
 )
 
@@ -28,6 +29,7 @@ var ErrOutOfSync = errors.New("stream lost its synchronisation")
 type Framer struct {
 	buf  []byte
 	have int
+	busy bool // the last read filled it
 }
 
 // Room is where the next octets are to be read to; never empty.
@@ -35,10 +37,16 @@ func (f *Framer) Room() []byte {
 	switch {
 	case f.buf == nil:
 		f.buf = make([]byte, firstBuffer)
-	case f.have == len(f.buf) || f.have >= headerLen && int(binary.BigEndian.Uint16(f.buf[2:])) > len(f.buf):
-		f.buf = append(make([]byte, 0, fullBuffer), f.buf[:f.have]...)[:fullBuffer]
+	case f.have >= headerLen && int(binary.BigEndian.Uint16(f.buf[2:])) > max(len(f.buf), busyBuffer) || f.have == len(f.buf) && f.have >= busyBuffer:
+		f.grow(fullBuffer)
+	case len(f.buf) < busyBuffer && (f.busy || f.have >= headerLen && int(binary.BigEndian.Uint16(f.buf[2:])) > len(f.buf)):
+		f.grow(busyBuffer)
 	}
 	return f.buf[f.have:]
+}
+
+func (f *Framer) grow(n int) {
+	f.buf = append(make([]byte, 0, n), f.buf[:f.have]...)[:n]
 }
 
 // Pending is how many octets of an unfinished message there are.
@@ -48,6 +56,7 @@ func (f *Framer) Pending() int { return f.have }
 // many these are and their length in all, or ErrOutOfSync.
 func (f *Framer) Took(n int, r transport.Receiver, now time.Time) (messages, octets int, err error) {
 	f.have += n
+	f.busy = f.have == len(f.buf)
 	for f.have-octets >= headerLen {
 		m := f.buf[octets:f.have]
 		version, length := binary.BigEndian.Uint16(m), int(binary.BigEndian.Uint16(m[2:]))

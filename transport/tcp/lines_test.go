@@ -3,6 +3,7 @@ package tcp
 import (
 	"crypto/tls"
 	"testing"
+	"time"
 )
 
 // client is a TLS client of crypto/tls with a cache of its own.
@@ -16,6 +17,7 @@ func (a authority) client(t testing.TB, l *serving, version uint16, cache tls.Cl
 		t.Fatal(err)
 	}
 	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if _, err := c.Write(message(100, 1)); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package tcp
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"ipfixsuite/transport/credentials"
 )
@@ -28,9 +29,12 @@ func (l *listener) recheck() {
 		all = append(all, s)
 	}
 	l.mu.Unlock()
+	// Side by side: a peer that reads nothing holds up no other's end.
+	var wg sync.WaitGroup
 	for _, s := range all {
-		s.recheck()
+		wg.Go(s.recheck) // its writes have a deadline
 	}
+	wg.Wait()
 }
 
 // recheck ends an established connection that the current credentials would

@@ -108,6 +108,7 @@ func connect(t testing.TB, l *serving) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	return c
 }
 
@@ -189,7 +190,7 @@ func TestFraming_Bad(t *testing.T) {
 }
 
 func TestStalledMessageAndIdleConnection(t *testing.T) {
-	l := serve(t, Config{StallTimeout: 50 * time.Millisecond, IdleTimeout: 100 * time.Millisecond})
+	l := serve(t, Config{StallTimeout: 50 * time.Millisecond})
 	c := connect(t, l)
 	m := message(100, 1)
 	if _, err := c.Write(m[:50]); err != nil {
@@ -198,15 +199,15 @@ func TestStalledMessageAndIdleConnection(t *testing.T) {
 	if err := wait(t, wait(t, l.Opened, "session").Over, "Closed"); err == nil || err.Error() != "a message was left unfinished for 50ms" {
 		t.Errorf("closed: %v", err)
 	}
-	c = connect(t, l)
-	if _, err := c.Write(m); err != nil {
-		t.Fatal(err)
-	}
-	if err := wait(t, wait(t, l.Opened, "session").Over, "Closed"); err == nil || err.Error() != "nothing came for 100ms" {
+	idle := serve(t, Config{IdleTimeout: 100 * time.Millisecond})
+	_, _ = connect(t, idle).Write(m) // in time or not: nothing comes after it
+	if err := wait(t, wait(t, idle.Opened, "session").Over, "Closed"); err == nil || err.Error() != "nothing came for 100ms" {
 		t.Errorf("closed: %v", err)
 	}
-	if n := l.Stats().Dropped["stalled"]; n != 2 {
-		t.Errorf("stalled %d", n)
+	for _, l := range []*serving{l, idle} {
+		if n := l.Stats().Dropped["stalled"]; n != 1 {
+			t.Errorf("stalled %d", n)
+		}
 	}
 }
 
@@ -222,17 +223,18 @@ func TestLimits(t *testing.T) {
 		st := l.Stats()
 		return st.SessionsRefused == 1 && st.Dropped["session-limit"] == 1
 	})
-	l = serve(t, Config{Credentials: ca.Credentials(t, "collector"), MaxHalfOpenPerPrefix: 1, HandshakeTimeout: 2 * time.Second})
+	l = serve(t, Config{Credentials: ca.Credentials(t, "collector"), MaxHalfOpenPerPrefix: 1})
 	slow := connect(t, l)
 	eventually(t, "handshake begun", func() bool { return l.Stats().HandshakesStarted == 1 })
 	turnedAway(t, l)
-	if n := l.Stats().HandshakesLimited; n != 1 {
-		t.Errorf("limited %d", n)
-	}
-	_, _ = io.ReadAll(slow) // it is ended by the bound on time
+	eventually(t, "refusal counted", func() bool { return l.Stats().HandshakesLimited == 1 })
+	slow.Close()
 	eventually(t, "end of the slow handshake", func() bool { return l.Stats().HandshakesFailed == 1 })
 	dial(t, ca.dialer(t, l.Addr()))
 	eventually(t, "a session", func() bool { return l.Stats().SessionsOpened == 1 })
+	l = serve(t, Config{Credentials: ca.Credentials(t, "collector"), HandshakeTimeout: 50 * time.Millisecond})
+	_, _ = io.ReadAll(connect(t, l)) // it is ended by the bound on time
+	eventually(t, "end of a handshake that does not go on", func() bool { return l.Stats().HandshakesFailed == 1 })
 }
 
 // turnedAway connects where that is one too many: it is reset, at once or a
@@ -546,7 +548,7 @@ func pair(t testing.TB, ca authority, secure bool) (transport.Listener, transpor
 	s := dial(t, d)
 	t.Cleanup(func() {
 		stop()
-		if err := <-over; err != nil {
+		if err := wait(t, over, "end of Serve"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipfixsuite/transport/tlsmux/core"
@@ -19,6 +20,8 @@ import (
 type Channel struct {
 	mux  *Mux
 	core *core.Channel
+	// window is what the peer was granted, if it asked for the channel.
+	window uint32
 	// As the opener named the two ends.
 	local, remote wire.Address
 
@@ -38,8 +41,8 @@ type Channel struct {
 	// when one of any length finds some, and when more than confirmed was
 	// acknowledged; nil: nobody is.
 	full, stuck bool
-	confirmed   uint64
 	roomy       func()
+	confirmed   atomic.Uint64 // written under Mux.mu
 
 	rd, wd deadline
 }
@@ -293,11 +296,8 @@ func (ch *Channel) room() int {
 	return n
 }
 
-func (ch *Channel) acknowledged() uint64 {
-	ch.mux.mu.Lock()
-	defer ch.mux.mu.Unlock()
-	return ch.core.Acknowledged()
-}
+// acknowledged takes no lock: it is asked of all channels, often.
+func (ch *Channel) acknowledged() uint64 { return ch.confirmed.Load() }
 
 // roomyTells sets who is told. It must not wait.
 func (ch *Channel) roomyTells(f func()) {
@@ -315,8 +315,8 @@ func (ch *Channel) wants() {
 // emptied: something was sent, or acknowledged.
 func (ch *Channel) emptied() {
 	ch.signal()
-	tell := ch.core.Acknowledged() > ch.confirmed
-	ch.confirmed = ch.core.Acknowledged()
+	tell := ch.core.Acknowledged() > ch.confirmed.Load()
+	ch.confirmed.Store(ch.core.Acknowledged())
 	if ch.full && ch.core.Room() >= maxMessage {
 		ch.full, ch.stuck = false, false
 		tell = true

@@ -1,6 +1,7 @@
 package tlsmux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ const (
 	underWay = 2
 	// partMost is how long the end of a session may take.
 	partMost = 2 * time.Second
+	// maxChannels are those of our exporters' sessions, and the signs of life
+	// that are asked for meanwhile.
+	maxChannels = streams + core.DefaultMaxAsked
 )
 
 // CollectorConfig is for Upgrade; its zero value works.
@@ -48,10 +52,18 @@ type CollectorConfig struct {
 	// minute. IdleTimeout ends a session that brings nothing; 0: never.
 	// Negative: never.
 	StallTimeout, IdleTimeout time.Duration
+	// MaxWindows and MaxWindowsPerPrefix bound what the windows of all channels
+	// of the Listener can hold, and those of one source network, in octets. 0:
+	// DefaultMaxWindows, DefaultMaxWindowsPerPrefix; negative: no bound.
+	MaxWindows, MaxWindowsPerPrefix int64
 }
 
 // minWindow holds messages of the greatest length.
 const minWindow = 4 * (maxMessage + 1)
+
+// creditAtMost: a channel with a small window gives credit for as much as one
+// with a large one, so that a flush of the sinks answers for as much.
+const creditAtMost = core.DefaultWindow / creditPart
 
 // Upgrade returns what serves the connections of a tcp.Listener that agreed to
 // Protocol.
@@ -61,7 +73,7 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 	}
 	cfg.Core.Window = max(cfg.Core.Window, minWindow)
 	if cfg.Core.MaxChannels == 0 {
-		cfg.Core.MaxChannels = core.DefaultMaxChannels
+		cfg.Core.MaxChannels = maxChannels
 	}
 	if cfg.CreditAfter == 0 {
 		cfg.CreditAfter = creditAfter
@@ -69,9 +81,15 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = tcp.DefaultStallTimeout
 	}
+	q := &quota{most: cmp.Or(cfg.MaxWindows, DefaultMaxWindows), mostPerPrefix: cmp.Or(cfg.MaxWindowsPerPrefix, DefaultMaxWindowsPerPrefix)}
 	return func(ctx context.Context, c *tcp.Conn, h transport.Handler) {
-		// An exporter may open all it wants at once.
-		m := Server(c, Config{Core: cfg.Core, Backlog: cfg.Core.MaxChannels, Tainted: c.Bar, Takes: func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) }})
+		from := transport.SourcePrefix(c.Peer.Remote.Addr())
+		m := Server(c, Config{
+			Core: cfg.Core, Backlog: cfg.Core.MaxChannels, // an exporter may open all it wants at once
+			Tainted: c.Bar,
+			Takes:   func(_, to wire.Address) error { return cfg.takes(c.Peer.Local, to) },
+			Grant:   func() (uint32, error) { return q.take(from, cfg.Core.Window) },
+		})
 		c.Count(m.dropped)
 		var wg sync.WaitGroup
 		if cfg.IdleTimeout > 0 {
@@ -82,11 +100,17 @@ func Upgrade(cfg CollectorConfig) tcp.Upgrade {
 			if err != nil {
 				break
 			}
-			wg.Go(func() { cfg.serve(ctx, ch, c.Peer, h) }) // ends with the channel, the Mux, or ctx
+			wg.Go(func() { // ends with the channel, the Mux, or ctx
+				defer q.give(from, ch.window)
+				cfg.serve(ctx, ch, c.Peer, h)
+			})
 		}
 		wg.Wait()
 		m.farewell(context.WithoutCancel(ctx), c)
 		_ = m.Close()
+		for len(m.accept) > 0 { // nobody came for them
+			q.give(from, (<-m.accept).window)
+		}
 	}
 }
 
@@ -127,7 +151,7 @@ func (cfg *CollectorConfig) serve(ctx context.Context, ch *Channel, peer transpo
 	if err != nil || r == nil {
 		return
 	}
-	c := credit{ch: ch, receiver: r, cfg: cfg}
+	c := credit{ch: ch, receiver: r, cfg: cfg, part: max(int(ch.window)/creditPart, min(int(ch.window)/2, creditAtMost))}
 	stop := context.AfterFunc(ctx, func() { _ = ch.SetReadDeadline(time.Now()) })
 	defer stop()
 	err = c.receive(ctx)
@@ -145,6 +169,7 @@ type credit struct {
 	ch       *Channel
 	receiver transport.Receiver
 	framer   tcp.Framer
+	part     int // of the window
 
 	due     int       // octets of messages that no barrier covers yet
 	by      time.Time // when one is placed at the latest; zero: nothing is due
@@ -204,7 +229,7 @@ func (c *credit) settle(now time.Time) {
 	late := c.by.IsZero() || !now.Before(c.by)
 	switch waiting := c.waiting.Load(); {
 	case c.asked && waiting < underWay:
-	case (late || c.due >= int(c.cfg.Core.Window/creditPart)) && waiting == 0:
+	case (late || c.due >= c.part) && waiting == 0:
 	default:
 		if late {
 			c.by = time.Time{} // the one that waits wakes us

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// streams is how many channels a session offers.
-	streams = 256
+	// streams is how many channels a session offers: one for each Observation
+	// Domain that an Exporting Process has at most.
+	streams = 1024
 	// window is what is granted for a collector's use of a channel: nothing
 	// comes back on it.
 	window = 1 << 16
@@ -79,8 +80,8 @@ type session struct {
 	conn *tcp.Conn
 	mux  *Mux
 
-	mu       sync.Mutex
-	channels [streams]*Channel
+	mu       sync.Mutex // of what makes them
+	channels [streams]atomic.Pointer[Channel]
 	freed    chan struct{}
 
 	messages, octets, probes, answers atomic.Uint64
@@ -112,22 +113,34 @@ func (s *session) end(err error) {
 
 // channel is that of a stream, opened when it is used first.
 func (s *session) channel(stream uint16) (*Channel, error) {
+	i := int(stream) % streams
+	if ch := s.channels[i].Load(); ch != nil {
+		return ch, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := int(stream) % streams
-	if s.channels[i] == nil {
+	if s.channels[i].Load() == nil {
 		ch, err := s.mux.open(Address(s.peer.Local), s.to)
 		if err != nil {
 			return nil, err
 		}
 		s.adopt(i, ch)
 	}
-	return s.channels[i], nil
+	return s.channels[i].Load(), nil
+}
+
+// opened are the channels there are.
+func (s *session) opened(yield func(*Channel) bool) {
+	for i := range s.channels {
+		if ch := s.channels[i].Load(); ch != nil && !yield(ch) {
+			return
+		}
+	}
 }
 
 // adopt makes a channel that of a stream.
 func (s *session) adopt(i int, ch *Channel) {
-	s.channels[i] = ch
+	defer s.channels[i].Store(ch)
 	ch.roomyTells(func() {
 		select {
 		case s.freed <- struct{}{}:
@@ -180,9 +193,7 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 
 // Room implements transport.Laned.
 func (s *session) Room(stream uint16) int {
-	s.mu.Lock()
-	ch := s.channels[int(stream)%streams]
-	s.mu.Unlock()
+	ch := s.channels[int(stream)%streams].Load()
 	if ch == nil {
 		return sendBuffer // Send opens it
 	}
@@ -192,9 +203,7 @@ func (s *session) Room(stream uint16) int {
 // Confirmed implements transport.Laned. Streams that differ by a multiple of
 // Properties.Streams share a channel.
 func (s *session) Confirmed(stream uint16) uint64 {
-	s.mu.Lock()
-	ch := s.channels[int(stream)%streams]
-	s.mu.Unlock()
+	ch := s.channels[int(stream)%streams].Load()
 	if ch == nil {
 		return 0
 	}
@@ -227,13 +236,9 @@ func (s *session) Probe(ctx context.Context) error {
 		at uint64
 	}
 	var dues []due
-	s.mu.Lock()
-	for _, ch := range s.channels {
-		if ch != nil {
-			dues = append(dues, due{ch, ch.written()})
-		}
+	for ch := range s.opened {
+		dues = append(dues, due{ch, ch.written()})
 	}
-	s.mu.Unlock()
 	for _, d := range dues {
 		if err := d.ch.until(ctx, d.at, (*core.Channel).Sent); err != nil {
 			return err
@@ -290,13 +295,9 @@ func (s *session) Close(ctx context.Context) error {
 	default:
 		s.closing.Store(true)
 		_ = s.Probe(ctx) // what is not acknowledged then is lost with the session
-		s.mu.Lock()
-		for _, ch := range s.channels {
-			if ch != nil {
-				_ = ch.Close()
-			}
+		for ch := range s.opened {
+			_ = ch.Close()
 		}
-		s.mu.Unlock()
 		s.mux.farewell(ctx, s.conn)
 	}
 	s.end(nil)

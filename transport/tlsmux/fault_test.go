@@ -120,7 +120,12 @@ func TestSession_StalledAndIdle(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 	p = start(t, true, CollectorConfig{IdleTimeout: 100 * time.Millisecond})
-	s = p.dial(t)
+	s, err := p.dialer.Dial(t.Context())
+	for late := time.Now().Add(20 * time.Second); err != nil; s, err = p.dialer.Dial(t.Context()) {
+		if time.Now().After(late) { // one that was kept waiting for a processor was idle as well
+			t.Fatal(err)
+		}
+	}
 	in = wait(t, p.Opened, "session")
 	if err := wait(t, in.Over, "Closed"); err == nil || err.Error() != "nothing came for 100ms" {
 		t.Errorf("closed: %v", err)

@@ -41,6 +41,9 @@ type Config struct {
 	// Takes decides whether a channel to a destination is wanted; nil: all
 	// are. Its error goes to the peer. It must not wait.
 	Takes func(source, destination wire.Address) error
+	// Grant is how large a window a channel gets that Takes has agreed to, at
+	// most; nil: Core.Window. Its error goes to the peer. It must not wait.
+	Grant func() (octets uint32, err error)
 	// Backlog bounds the channels that wait for Accept; those beyond are
 	// refused. 0: 64.
 	Backlog int
@@ -354,6 +357,7 @@ func (m *Mux) dispatch() (any bool) {
 // asked answers the peer's wish for a channel.
 func (m *Mux) asked(ev core.Event) {
 	var err error
+	window := m.cfg.Core.Window
 	switch {
 	case ev.Destination.Port == probePort: // a sign of life is wanted (spec.md, D14)
 		err = errNothing
@@ -364,20 +368,25 @@ func (m *Mux) asked(ev core.Event) {
 		}
 	case m.deaf:
 		err = errNothing
+	case len(m.accept) == cap(m.accept):
+		err = core.ErrFull
 	case m.cfg.Takes != nil:
 		err = m.cfg.Takes(ev.Source, ev.Destination)
 	}
-	if err == nil && len(m.accept) == cap(m.accept) {
-		err = core.ErrFull
+	if err == nil && m.cfg.Grant != nil {
+		if window, err = m.cfg.Grant(); err == nil {
+			ev.Channel.Limit(window)
+		}
 	}
 	if err == nil {
-		err = m.core.Accept(ev.Channel)
+		err = m.core.Accept(ev.Channel) // it was asked for just now: there is a name for it
 	}
 	if err != nil {
 		m.core.Reject(ev.Channel, err.Error())
 		return
 	}
 	ch := newChannel(m, ev.Channel)
+	ch.window = window
 	ch.remote, ch.local = clone(ev.Source), clone(ev.Destination)
 	ch.opened()
 	m.channels[ev.Channel] = ch

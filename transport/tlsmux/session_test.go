@@ -3,6 +3,7 @@ package tlsmux
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"sync"
@@ -157,13 +158,14 @@ func TestSession_AllStreamsAtOnce(t *testing.T) {
 	if err := s.Probe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	seen := map[byte]bool{}
+	seen := map[uint32]bool{}
 	for range streams {
 		got := wait(t, p.Opened, "session").Messages(t, 1)
-		if len(got) != 1 || seen[got[0][11]] {
+		number := binary.BigEndian.Uint32(got[0][8:])
+		if len(got) != 1 || seen[number] {
 			t.Errorf("%d messages, or one again", len(got))
 		}
-		seen[got[0][11]] = true
+		seen[number] = true
 	}
 }
 

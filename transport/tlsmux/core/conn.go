@@ -195,6 +195,15 @@ func (c *Conn) freeHalf() (uint16, bool) {
 	return 0, false
 }
 
+// Limit makes the window of a channel that the peer asked for no larger than n
+// octets. It comes before Accept.
+func (ch *Channel) Limit(n uint32) {
+	if ch.state == asked {
+		ch.granted = min(ch.granted, n)
+		ch.maxIn = min(ch.maxIn, ch.granted)
+	}
+}
+
 // Accept grants a request of the peer's.
 func (c *Conn) Accept(ch *Channel) error {
 	if ch.state != asked {

@@ -315,3 +315,56 @@ func TestTooManyStrays(t *testing.T) {
 		}
 	}
 }
+
+// A peer that reads none of our answers is not read any more: what waits for it
+// is bounded, whatever it sends.
+func TestAnswersAreBounded(t *testing.T) {
+	for _, packet := range []string{request, "01 0017 0005 00000000 0000003c 0001 78 0001 0001 79 0002"} {
+		c := New(Config{Window: 100, MaxPacket: 60, MaxAsked: 2})
+		b := octets(t, packet)
+		n := 0
+		for ; !c.Blocked() && n < 1_000_000; n++ {
+			used, err := c.Receive(b)
+			if err != nil || used != len(b) {
+				t.Fatalf("%d octets used, %v", used, err)
+			}
+			if ev, ok := c.Event(); ok && ev.Kind == Asked {
+				c.Reject(ev.Channel, strings.Repeat("x", 2*wire.MaxError))
+			}
+		}
+		if used, err := c.Receive(b); used != 0 || err != nil {
+			t.Errorf("%d octets used, %v, though blocked", used, err)
+		}
+		if len(c.control) > maxControl+wire.MaxError+64 {
+			t.Errorf("%d octets of answers wait", len(c.control))
+		}
+		for c.Blocked() {
+			_ = c.Output(nil, 1<<14)
+		}
+		if used, err := c.Receive(b); used != len(b) || err != nil {
+			t.Errorf("%d octets used, %v, though the peer reads again", used, err)
+		}
+		t.Logf("%d requests taken", n)
+	}
+}
+
+// A window that is smaller than that of other channels bounds their packets,
+// too (Section 2.1.1).
+func TestLimit(t *testing.T) {
+	c := New(Config{Window: 100, MaxPacket: 60})
+	if _, err := c.Receive(octets(t, request)); err != nil {
+		t.Fatal(err)
+	}
+	ev, _ := c.Event()
+	ev.Channel.Limit(50)
+	if err := c.Accept(ev.Channel); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Output(nil, 1<<16), octets(t, "02 000f 0005 8001 00000032 00000032"); string(got) != string(want) {
+		t.Errorf("wrote % x", got)
+	}
+	ev.Channel.Limit(10) // too late
+	if ev.Channel.granted != 50 {
+		t.Errorf("granted %d", ev.Channel.granted)
+	}
+}
