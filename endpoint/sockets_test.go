@@ -3,7 +3,6 @@ package endpoint
 import (
 	"context"
 	"testing"
-	"time"
 
 	"ipfixsuite/transport"
 )
@@ -54,7 +53,7 @@ func oneUDPPort(t *testing.T, plain, secure string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dctx, done := context.WithTimeout(t.Context(), 10*time.Second)
+			dctx, done := context.WithTimeout(t.Context(), patience)
 			defer done()
 			s, err := d.Dial(dctx)
 			if err != nil {

@@ -87,9 +87,10 @@ type Association interface {
 	Drain(ctx context.Context) error
 	// Acknowledged counts the messages whose fate is known, in the order in
 	// which Send took them: the peer has the first so many, but for those that
-	// EventSendFailed told of. It may lag behind, and does not wait. Once
-	// Receive has told an end that this side did not force by Abort, it counts
-	// all.
+	// EventSendFailed told of before the last call of Receive: what that
+	// returned may not yet have been looked at. It may lag behind, and does not
+	// wait. Once Receive has told an end that this side did not force by Abort,
+	// it counts all.
 	Acknowledged() uint64
 	// Heartbeat makes the stack ask the peer's host for a sign of life and
 	// waits for one, of whatever kind.

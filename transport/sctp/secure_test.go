@@ -242,10 +242,12 @@ func TestSecure_ProbeConfirmsAllStreams(t *testing.T) {
 	send(t, s, out(4, "slow"))
 	probed := make(chan error, 1)
 	go func() { probed <- s.Probe(t.Context()) }()
+	until(t, "drain", func() bool { // the handshake's was the first
+		client.w.mu.Lock()
+		defer client.w.mu.Unlock()
+		return client.drained == 2
+	})
 	client.w.mu.Lock()
-	for client.drained < 2 { // the handshake's was the first
-		client.w.cond.Wait()
-	}
 	if last := client.log[len(client.log)-1]; typeOf(last) != record.ApplicationData {
 		t.Errorf("record of type %d went before the data arrived", typeOf(last))
 	}
@@ -405,24 +407,60 @@ func TestSecure_Refusals(t *testing.T) {
 	}
 }
 
-// A handshake has an end, whatever the peer does; and the limits hold.
-func TestSecure_HalfOpen(t *testing.T) {
+// A handshake has an end, whatever the peer does.
+func TestSecure_HandshakeTimeout(t *testing.T) {
 	collector, _ := mutual(t)
 	collector.DTLS.HandshakeTimeout = 50 * time.Millisecond
-	collector.DTLS.MaxHalfOpen = 2
 	l := serve(t, collector)
-	var clients []*memory
-	for range 3 {
+	client, server := memoryPair(listed, listed)
+	l.acceptor.offered <- server
+	receive(t, client.over, "end")
+	until(t, "end of the handshake", func() bool { return l.Stats().HandshakesFailed == 1 })
+}
+
+// Handshakes under way are bounded, and do not outlive their listener.
+func TestSecure_HalfOpen(t *testing.T) {
+	collector, exporter := mutual(t)
+	collector.DTLS.HandshakeTimeout = time.Hour
+	collector.DTLS.MaxHalfOpen, collector.DTLS.MaxHalfOpenPerPrefix = 3, 2
+	l := serve(t, collector)
+	// An association that lives is none of them.
+	living, server := memoryPair(listed, listed)
+	s := connect(t, l, exporter, living, server)
+	got := l.session(t)
+	offer := func(addr string) *memory {
 		client, server := memoryPair(listed, listed)
-		clients = append(clients, client)
+		client.addr = addrPort(addr)
 		l.acceptor.offered <- server
+		return client
+	}
+	clients := []*memory{offer("198.51.100.1:1"), offer("198.51.100.2:1")}
+	refused := func(c *memory, n uint64) {
+		t.Helper()
+		receive(t, c.over, "refusal")
+		if st := l.Stats(); st.HandshakesLimited != n || st.Dropped["half-open-limit"] != n {
+			t.Errorf("stats %+v", st)
+		}
+	}
+	refused(offer("198.51.100.3:1"), 1) // a third of that network
+	clients = append(clients, offer("203.0.113.1:1"))
+	refused(offer("233.252.0.1:1"), 2) // a fourth in all
+	send(t, s, out(1, "untouched"))
+	expect(t, got, out(1, "untouched"))
+	if err := ask(t, s); err != nil {
+		t.Errorf("probe: %v", err)
+	}
+	if st := l.Stats(); st.HandshakesStarted != 4 || st.HandshakesFailed != 0 {
+		t.Errorf("stats %+v", st)
+	}
+	if err := closeSession(t, s); err != nil {
+		t.Error(err)
+	}
+	if err := l.stop(); err != nil || l.half != 0 || l.all != 0 {
+		t.Errorf("%v, %d half-open, %d in all", err, l.half, l.all)
 	}
 	for _, c := range clients {
 		receive(t, c.over, "end")
-	}
-	until(t, "end of the handshakes", func() bool { return l.Stats().HandshakesFailed == 2 })
-	if st := l.Stats(); st.HandshakesStarted != 2 || st.HandshakesLimited != 1 || st.Dropped["half-open-limit"] != 1 {
-		t.Errorf("stats %+v", st)
 	}
 }
 

@@ -254,11 +254,7 @@ func TestSession_Checkpoint(t *testing.T) {
 	s.progress = time.Now().Add(-2 * checkpoint)
 	sent := make(chan error, 1)
 	go func() { _, err := s.Send(t.Context(), []transport.Outgoing{out(1, "2")}); sent <- err }()
-	client.w.mu.Lock()
-	for client.drained == 0 {
-		client.w.cond.Wait()
-	}
-	client.w.mu.Unlock()
+	until(t, "drain", func() bool { client.w.mu.Lock(); defer client.w.mu.Unlock(); return client.drained > 0 })
 	select {
 	case err := <-sent:
 		t.Errorf("did not wait: %v", err)

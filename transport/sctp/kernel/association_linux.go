@@ -35,9 +35,13 @@ type association struct {
 
 	receiver receiver
 	ended    error // as a notification told; the receiving goroutine's until over
+	// untold are messages found to have been given up, which Receive is to tell;
+	// settled is what to acknowledge behind them, 0: nothing.
+	untold  []sctp.Message
+	settled uint64
 
-	look func(fd uintptr)
-	left int
+	fmu      sync.Mutex
+	fleeting fleeting
 
 	dmu sync.Mutex    // one Drain at a time
 	dry chan struct{} // fed by Receive
@@ -59,9 +63,8 @@ func newAssociation(file *os.File, peer netip.AddrPort) (*association, error) {
 		return nil, err
 	}
 	a := &association{file: file, rc: rc, dry: make(chan struct{}, 1), over: make(chan struct{})}
-	a.look = a.lookLeft
 	a.sender.init()
-	a.receiver.init()
+	a.receiver.init(a)
 	err = a.control(func(fd int) error {
 		s, err := getStatus(fd)
 		switch {
@@ -187,25 +190,50 @@ func (a *association) Acknowledged() uint64 {
 	return a.acknowledged.Load()
 }
 
-// noteDry notes that the peer has all, if it does; more may have been sent
-// since the kernel said so.
-func (a *association) noteDry() {
-	if !a.smu.TryLock() {
-		return // more is being sent
+// allThere tells whether nothing is under way.
+func allThere(fd uintptr) bool {
+	var b [statusLen]byte
+	_, err := getOption(int(fd), optStatus, b[:])
+	return err == nil && unacknowledged(b[:]) == 0
+}
+
+// settle notes what became of all that was sent: nothing is under way, and all
+// that the kernel had to tell was taken after that was so. The caller holds
+// smu, in the receiving goroutine.
+func (a *association) settle(fd uintptr) {
+	a.fmu.Lock()
+	if len(a.fleeting.list) > 0 {
+		if given, err := getAbandoned(int(fd)); err == nil {
+			a.untold = a.fleeting.settle(time.Now(), given, a.untold)
+		}
 	}
-	defer a.smu.Unlock()
-	if a.rc.Control(a.look) == nil && a.left == 0 {
-		a.acknowledged.Store(a.stats.sent.Load())
+	a.fmu.Unlock()
+	if a.settled = a.stats.sent.Load(); len(a.untold) == 0 {
+		a.acknowledge()
 	}
 }
 
-// lookLeft is look, bound once: it asks how much is under way.
-func (a *association) lookLeft(fd uintptr) {
-	var b [statusLen]byte
-	a.left = 1
-	if _, err := getOption(int(fd), optStatus, b[:]); err == nil {
-		a.left = unacknowledged(b[:])
+// acknowledge tells of what was settled.
+func (a *association) acknowledge() {
+	if a.settled > 0 {
+		a.acknowledged.Store(a.settled)
+		a.settled = 0
 	}
+}
+
+// tell hands out the next message that was found to have been given up. What
+// was settled counts when the one before has been told: when the next event is
+// asked for.
+func (a *association) tell(ev *sctp.Event) bool {
+	if len(a.untold) == 0 {
+		a.acknowledge()
+		return false
+	}
+	*ev = sctp.Event{Kind: sctp.EventSendFailed, Message: a.untold[0]}
+	if a.untold = a.untold[1:]; len(a.untold) == 0 {
+		a.untold = nil
+	}
+	return true
 }
 
 // failed is the end of the association rather than what a call on its socket

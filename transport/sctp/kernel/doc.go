@@ -8,7 +8,9 @@
 // from data, and neither receiving nor sending allocates.
 //
 // Linux tells by name which messages it gave up before it had sent them, and
-// only the number of those that it gave up after that: these count as arrived.
+// only the number of those that it gave up after that. Where as many had been
+// sent whose lifetime was over, these are they; else it cannot be known which
+// they were, and they count as arrived.
 // An ABORT without a cause looks like silence.
 //
 // Deliberately left out: one-to-many sockets, peeling off, dynamic addresses.

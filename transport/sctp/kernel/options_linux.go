@@ -234,9 +234,9 @@ func getCounters(fd int) (c counters, err error) {
 // getAbandoned counts the messages that were given up after they had been
 // sent, of which no notification tells.
 func getAbandoned(fd int) (uint64, error) {
-	b := make([]byte, 24) // struct sctp_prstatus
+	var b [24]byte // struct sctp_prstatus
 	native.PutUint16(b[6:], policyAll)
-	if _, err := getOption(fd, optPRStatus, b); err != nil {
+	if _, err := getOption(fd, optPRStatus, b[:]); err != nil {
 		return 0, err
 	}
 	return native.Uint64(b[16:]), nil

@@ -28,28 +28,51 @@ const (
 
 // receiver belongs to the goroutine that calls Receive.
 type receiver struct {
+	a       *association
 	try     func(fd uintptr) bool // receiver.recv, bound once
 	hdr     unix.Msghdr
 	iov     unix.Iovec
 	control [receiveControlWords]uint64
 	buf     []byte
-	filled  int // of a message that is not yet whole
-	got     int // by the last call
+	filled  int  // of a message that is not yet whole
+	got     int  // by the last call
+	dry     bool // the kernel said that nothing is under way; that is yet to be noted
 	ending  bool
 	errno   unix.Errno
 }
 
-func (r *receiver) init() {
-	r.try = r.recv
+func (r *receiver) init(a *association) {
+	r.a, r.try = a, r.recv
 	r.buf = make([]byte, receiveStart)
 	r.hdr.Iov = &r.iov
 	r.hdr.SetIovlen(1)
 	r.hdr.Control = (*byte)(unsafe.Pointer(&r.control))
 }
 
-// recv is one recvmsg, for RawConn.Read; it returns false to be called again
-// when there is something.
+// recv is recvmsg, for RawConn.Read; it returns false to be called again when
+// there is something.
 func (r *receiver) recv(fd uintptr) bool {
+	r.once(fd)
+	if r.errno == unix.EAGAIN && r.dry && !r.ending && r.a.smu.TryLock() { // else more is being sent
+		// More may have been sent since the kernel said so, and something failed
+		// since: what it has to tell of that is taken first.
+		if there := allThere(fd); there {
+			if r.once(fd); r.errno == unix.EAGAIN {
+				r.dry = false
+				r.a.settle(fd)
+			}
+		} else {
+			r.dry = false // it will say so again
+		}
+		r.a.smu.Unlock()
+	}
+	// At the end there are still notifications of what failed, but nothing
+	// comes after them that would wake the poller.
+	return r.errno != unix.EAGAIN || r.ending || len(r.a.untold) > 0
+}
+
+// once is one recvmsg.
+func (r *receiver) once(fd uintptr) {
 	room := r.buf[r.filled:]
 	r.iov.Base = &room[0]
 	r.iov.SetLen(len(room))
@@ -64,9 +87,7 @@ func (r *receiver) recv(fd uintptr) bool {
 		if errno != 0 {
 			r.got = 0
 		}
-		// At the end there are still notifications of what failed, but nothing
-		// comes after them that would wake the poller.
-		return errno != unix.EAGAIN || r.ending
+		return
 	}
 }
 
@@ -97,8 +118,14 @@ var (
 func (a *association) Receive(ev *sctp.Event) error {
 	r := &a.receiver
 	for {
+		if a.tell(ev) {
+			return nil
+		}
 		if err := a.rc.Read(r.try); err != nil {
 			return a.finish(transport.ErrClosed)
+		}
+		if len(a.untold) > 0 {
+			continue
 		}
 		if r.errno != 0 || r.got == 0 {
 			if r.errno == unix.EAGAIN || a.ended != nil {
@@ -157,7 +184,7 @@ func (a *association) noticed(ev *sctp.Event) bool {
 	}
 	switch n.kind {
 	case noticeSenderDry:
-		a.noteDry()
+		r.dry = true
 		select {
 		case a.dry <- struct{}{}:
 		default:
@@ -166,6 +193,9 @@ func (a *association) noticed(ev *sctp.Event) bool {
 		r.filled = 0 // the rest of that message will not come
 	case noticeSendFailed, noticeSendFailedEvent:
 		a.stats.abandoned.Add(1)
+		a.fmu.Lock()
+		a.fleeting.name(n.tag)
+		a.fmu.Unlock()
 		*ev = sctp.Event{Kind: sctp.EventSendFailed, Cause: n.cause, Message: sctp.Message{
 			Stream: n.stream, PPID: n.ppid, Unordered: n.unordered, Tag: n.tag,
 		}}

@@ -181,6 +181,10 @@ func (a *association) sendSome(ctx context.Context, batch []sctp.Message) (n int
 	}
 	a.sender.load(batch, a.partial)
 	defer a.sender.unload()
+	if a.partial {
+		a.expire(batch)
+		defer func() { a.keep(batch[n:]) }()
+	}
 	for n < len(batch) {
 		a.sender.first, a.sender.wait = n, false
 		if err := a.rc.Write(a.sender.try); err != nil {
@@ -205,6 +209,41 @@ func (a *association) sendSome(ctx context.Context, batch []sctp.Message) (n int
 		}
 	}
 	return n, nil
+}
+
+// expire takes note of messages that may be given up. The kernel may tell of
+// them before it has said that it took them.
+func (a *association) expire(batch []sctp.Message) {
+	if lasting(batch) == len(batch) {
+		return
+	}
+	now := time.Now()
+	a.fmu.Lock()
+	for i := range batch {
+		if m := &batch[i]; m.Lifetime > 0 {
+			a.fleeting.add(now, m)
+		}
+	}
+	a.fmu.Unlock()
+}
+
+// lasting counts the reliable messages.
+func lasting(batch []sctp.Message) (n int) {
+	for i := range batch {
+		if batch[i].Lifetime <= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// keep takes back what was not taken.
+func (a *association) keep(rest []sctp.Message) {
+	if n := len(rest) - lasting(rest); n > 0 {
+		a.fmu.Lock()
+		a.fleeting.remove(n)
+		a.fmu.Unlock()
+	}
 }
 
 // waitForRoom sends as soon as the socket takes something; ctx and the end of

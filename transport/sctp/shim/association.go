@@ -240,7 +240,7 @@ func (a *Association) news(n pathNews) {
 	case pathDown:
 		a.tell(EventPathDown)
 	case pathLost:
-		if a.shutdownSeen {
+		if a.shutdownSeen && a.sent.settled() == a.sent.entered() {
 			// The peer asked for the end and everything is acknowledged; only
 			// its last word is missing.
 			a.finish(End{Reason: EndShutdown, ByPeer: true})

@@ -338,6 +338,31 @@ func TestShutdown_Unanswered(t *testing.T) {
 	}
 }
 
+// A peer that asked for the end and does not answer while it has yet to
+// acknowledge something is lost: that is no orderly end, and what it did not
+// acknowledge is told.
+func TestShutdown_PeerLost(t *testing.T) {
+	s := newSender(t, 1, true)
+	s.put(t, Message{Tag: 7}, 1)
+	s.a.Inbound(epoch, rawPacket(s.a, wire.AppendChunk(nil, wire.Shutdown, 0, unhex(t, "ffffffef"))), nil)
+	if ev, ok := s.a.Event(); !ok || ev.Kind != EventPeerShutdown {
+		t.Fatalf("told %+v", ev)
+	}
+	for range 10 * quick.MaxRetransmits {
+		s.a.Advance(s.a.Next())
+	}
+	if d := cmp.Diff(End{Reason: EndLost}, s.a.End()); d != "" {
+		t.Error(d)
+	}
+	var last Event
+	for ev, ok := s.a.Event(); ok; ev, ok = s.a.Event() {
+		last = ev
+	}
+	if last.Kind != EventGivenUp || last.GivenUp.Tag != 7 || last.GivenUp.Number != 1 {
+		t.Errorf("told last: %+v", last)
+	}
+}
+
 // The engine's heartbeats, handshake and FORWARD TSN never reach the wire.
 func TestOutbound_OnlyWhatIsFit(t *testing.T) {
 	a, _ := couple(t, plainOffer)

@@ -22,9 +22,11 @@ const (
 	// DefaultMemory bounds what a Socket's associations have received and
 	// nobody has read yet, in octets.
 	DefaultMemory = 256 << 20
-	// DefaultHandshakes is how many INITs are answered in a second,
-	// DefaultHandshakesPerPrefix how many of one prefix.
-	DefaultHandshakes          = 2000
+	// DefaultHandshakes is how many INITs are answered in a second, which takes
+	// some microseconds each: not so few that forged ones of all the world leave
+	// none for others. DefaultHandshakesPerPrefix is how many of one prefix, to
+	// which the answers to forged ones go.
+	DefaultHandshakes          = 20_000
 	DefaultHandshakesPerPrefix = 200
 	// DefaultStrays is how many packets of no association are answered in a
 	// second, and a tenth as many of one prefix.

@@ -37,7 +37,8 @@ type rx struct {
 	awaited, ready []uint16
 
 	last    []byte   // what the last Receive handed out
-	failed  []uint64 // numbers of failed messages in items
+	failed  []uint64 // numbers of failed messages that are not yet told
+	telling bool     // the last Receive handed the first of them out
 	err     error    // the association has ended
 	drained bool     // pion has dealt with the last packet
 
@@ -221,7 +222,8 @@ func (r *rx) idle() bool {
 }
 
 // acknowledged bounds a number of acknowledged messages by the failures that
-// Receive has not told of.
+// are not yet told. Who receives may still be at the one handed out last: it is
+// told when the next event is asked for.
 func (r *rx) acknowledged(settled uint64) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -239,6 +241,9 @@ func (r *rx) receive(s *streams, ev *sctp.Event) error {
 	if r.last != nil {
 		give(r.last)
 		r.last = nil
+	}
+	if r.telling {
+		r.failed, r.telling = r.failed[1:], false
 	}
 	for {
 		if r.first < len(r.items) {
@@ -273,7 +278,7 @@ func (r *rx) hand(ev *sctp.Event) {
 		r.octets += uint64(len(r.last))
 	case sctp.EventSendFailed:
 		// Failures are told in the order in which they came.
-		r.failed = r.failed[1:]
+		r.telling = true
 	}
 	*it = item{}
 	if r.first++; r.first == len(r.items) {

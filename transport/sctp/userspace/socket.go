@@ -35,10 +35,9 @@ type Socket struct {
 	total  int
 	closed bool
 
-	// Of the reader. A COOKIE ECHO proves its sender's address: whoever forges
-	// INITs from there does not use up what answers it.
-	handshakes, echoes, strays *shim.Limiter
-	scratch                    []byte
+	// Of the reader.
+	handshakes, strays *shim.Limiter
+	scratch            []byte
 
 	use atomic.Int64 // of all associations
 
@@ -63,10 +62,6 @@ type peerKey struct {
 	udp         netip.AddrPort
 	local, peer uint16 // SCTP ports
 }
-
-// echoFactor is how many COOKIE ECHOs are looked at for each INIT that is
-// answered: it takes a MAC to see that one is not ours.
-const echoFactor = 10
 
 // socketBuffer is what a Socket asks of the kernel for packets not yet read,
 // in octets.
@@ -113,7 +108,6 @@ func newSocket(conn *udp.Conn, cfg Config) *Socket {
 		ports:      make(map[uint16]*acceptor),
 		counts:     make(map[netip.Prefix]int),
 		handshakes: shim.NewLimiter(cfg.Handshakes, cfg.HandshakesPerPrefix),
-		echoes:     shim.NewLimiter(echoFactor*cfg.Handshakes, echoFactor*cfg.HandshakesPerPrefix),
 		strays:     shim.NewLimiter(cfg.Strays, max(cfg.Strays/10, 1)),
 	}
 	s.out.init()

@@ -1,0 +1,84 @@
+package kernel
+
+import (
+	"time"
+
+	"ipfixsuite/transport/sctp"
+)
+
+// maxFleeting bounds the messages of one association of which it is not yet
+// known whether the kernel gave them up. A session waits every other second
+// until nothing is under way.
+const maxFleeting = 1 << 15
+
+// early is by how much the kernel's clock, which ticks every 10 ms or quicker,
+// may be ahead of the one here.
+const early = 20 * time.Millisecond
+
+// fleeting are the messages that the kernel may give up, from when they are
+// handed to it until nothing is under way any more. It names those that it
+// gave up before it had sent them; of the others it tells how many there were,
+// and never which. But only one whose lifetime is over can be among them: if
+// there are as many of these as were given up, it is known which they were.
+type fleeting struct {
+	list  []flight
+	more  bool   // there were more than the list takes
+	given uint64 // by the kernel's counter, when nothing was under way last
+	at    int    // where the next one that is named stands, most likely
+}
+
+// flight is one of them.
+type flight struct {
+	message sctp.Message // without its data
+	expires time.Time
+	named   bool // the kernel told of it
+}
+
+// add takes note of a message that is about to be handed over.
+func (f *fleeting) add(now time.Time, m *sctp.Message) {
+	if len(f.list) == maxFleeting {
+		f.more = true
+		return
+	}
+	f.list = append(f.list, flight{
+		message: sctp.Message{Stream: m.Stream, PPID: m.PPID, Unordered: m.Unordered, Tag: m.Tag},
+		expires: now.Add(m.Lifetime - early),
+	})
+}
+
+// remove takes back the last n, which the kernel did not take.
+func (f *fleeting) remove(n int) { f.list = f.list[:max(len(f.list)-n, 0)] }
+
+// name notes that the kernel told of a message.
+func (f *fleeting) name(tag uint32) {
+	for range f.list {
+		if f.at >= len(f.list) {
+			f.at = 0
+		}
+		e := &f.list[f.at]
+		f.at++
+		if e.message.Tag == tag {
+			e.named = true
+			return
+		}
+	}
+}
+
+// settle is called when nothing is under way. given is how many messages the
+// kernel has given up after it had sent them, ever. Those of them that it has
+// not told of are appended to failed, if it can be told which they were.
+func (f *fleeting) settle(now time.Time, given uint64, failed []sctp.Message) []sctp.Message {
+	left, begin := given-f.given, len(failed)
+	if left > 0 {
+		for i := range f.list {
+			if e := &f.list[i]; !e.named && !e.expires.After(now) {
+				failed = append(failed, e.message)
+			}
+		}
+		if f.more || uint64(len(failed)-begin) != left {
+			failed = failed[:begin]
+		}
+	}
+	*f = fleeting{list: f.list[:0], given: given}
+	return failed
+}
