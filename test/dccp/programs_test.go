@@ -33,7 +33,7 @@ func TestPrograms(t *testing.T) {
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
 		}
-		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6", "sctp"}, Writable: []string{dir}, Limit: 3 * time.Minute}.Self(t)
+		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6", "sctp"}, Writable: []string{dir}, Limit: 5 * time.Minute}.Self(t)
 		return
 	}
 	n := newNetwork(t)

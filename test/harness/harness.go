@@ -7,12 +7,14 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -109,6 +111,10 @@ func Run(t testing.TB, program string, args ...string) []byte {
 	return out
 }
 
+// lastWords is the time in which a program's output has to be read when it has
+// ended.
+const lastWords = 20 * time.Second
+
 // Try runs a program to its end, for at most a minute.
 func Try(t testing.TB, program string, args ...string) (stdout, stderr []byte, err error) {
 	t.Helper()
@@ -125,6 +131,7 @@ func TryAs(t testing.TB, who *syscall.Credential, program string, args ...string
 	}
 	var o, e bytes.Buffer
 	c.Stdout, c.Stderr = &o, &e
+	c.WaitDelay = lastWords // a child of it may hold the pipes
 	if err := c.Start(); err != nil {
 		return nil, nil, err
 	}
@@ -146,6 +153,7 @@ type Process struct {
 	grown  chan struct{} // closed and replaced with each line
 	closed bool
 	exited chan struct{}
+	told   chan struct{} // closed when nothing more can come of what it printed
 }
 
 // Start starts a program; it is killed at the end of the test if it still
@@ -160,7 +168,7 @@ func StartTo(t testing.TB, stdout, program string, args ...string) *Process {
 	t.Helper()
 	p := &Process{
 		Cmd: exec.Command(program, args...), t: t, name: filepath.Base(program),
-		grown: make(chan struct{}), exited: make(chan struct{}),
+		grown: make(chan struct{}), exited: make(chan struct{}), told: make(chan struct{}),
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -183,7 +191,7 @@ func StartTo(t testing.TB, stdout, program string, args ...string) *Process {
 	}
 	w.Close()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.read(r) })
+	wg.Go(func() { p.read(r); close(p.told) })
 	wg.Go(func() { _ = p.Cmd.Wait(); close(p.exited) }) // Exit tells
 	t.Cleanup(func() {
 		_ = p.Cmd.Process.Kill()
@@ -281,13 +289,18 @@ func (p *Process) EndWithin(patience time.Duration) {
 	}
 }
 
-// Exit waits for the program's end and returns its exit code, -1 for a signal.
+// Exit waits for the program's end, and for what it printed, and returns its
+// exit code, -1 for a signal.
 func (p *Process) Exit(patience time.Duration) int {
 	p.t.Helper()
 	select {
 	case <-p.exited:
 	case <-time.After(patience):
 		p.t.Fatalf("%s did not end in %v", p.name, patience)
+	}
+	select {
+	case <-p.told:
+	case <-time.After(lastWords): // a child of it may hold the pipe
 	}
 	return p.Cmd.ProcessState.ExitCode()
 }
@@ -303,13 +316,32 @@ func (p *Process) Kill() {
 	}
 }
 
-// FreePort returns a UDP port of 127.0.0.1 that nobody uses just now.
+// Ports that FreePort gives lie below those that Linux chooses for sockets that
+// ask for any: what is bound a while later, or again, nobody has taken meanwhile.
+const firstPort, ports = 10_000, 20_000
+
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(ports)) }
+
+// FreePort returns a port of 127.0.0.1, for UDP as for TCP, that nobody uses just
+// now, another one each time.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
+	for range ports {
+		port := firstPort + int(nextPort.Add(1)%ports)
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if err != nil {
+			continue
+		}
+		c.Close()
+		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return port
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }

@@ -42,12 +42,13 @@ func messages(t *testing.T, all []flow) [][]byte {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	done := make(chan [][]byte)
-	go func() { // ends with the deadline set below
+	end := []byte("no message of IPFIX")
+	done := make(chan [][]byte, 1)
+	go func() { // ends with what is sent below, or the socket
 		var got [][]byte
 		for buf := make([]byte, 65536); ; {
 			n, err := c.Read(buf)
-			if err != nil {
+			if err != nil || bytes.Equal(buf[:n], end) {
 				done <- got
 				return
 			}
@@ -58,8 +59,11 @@ func messages(t *testing.T, all []flow) [][]byte {
 	if sum["records_exported"] != float64(len(all)) {
 		t.Fatalf("records_exported %v, want %d", sum["records_exported"], len(all))
 	}
-	// The exporter has ended: whatever it sent is in the socket's buffer.
-	_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	// The exporter has ended: whatever it sent is in the socket's buffer, and
+	// this comes behind it.
+	if _, err := c.WriteToUDP(end, c.LocalAddr().(*net.UDPAddr)); err != nil {
+		t.Fatal(err)
+	}
 	got := <-done
 	if len(got) < 2 {
 		t.Fatalf("%d datagrams", len(got))
@@ -90,7 +94,9 @@ func TestNfcapdReadsOurMessages(t *testing.T) {
 	dir, port := t.TempDir(), harness.FreePort(t)
 	p := harness.Start(t, nfcapd, "-4", "-b", "127.0.0.1", "-p", strconv.Itoa(port), "-w", dir)
 	p.Wait("Startup nfcapd")
+	harness.Until(t, "nfcapd's socket", func() bool { return harness.Unread(t, port) >= 0 })
 	harness.Export(t, "--source", "json:"+writeLines(t, all), "--to", fmt.Sprintf("udp://127.0.0.1:%d", port))
+	harness.Until(t, "nfcapd has read all", func() bool { return harness.Unread(t, port) == 0 })
 	p.Stop()
 
 	equal(t, all, fromNfdump(t, harness.Run(t, nfdump, "-R", dir, "-q", "-6", "-o", "json")))

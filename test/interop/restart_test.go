@@ -109,7 +109,7 @@ func TestCollectorRestart_DTLS(t *testing.T) {
 			capture := filepath.Join(harness.Root(t), "testdata", "mixed.pcap")
 			e := harness.Start(t, harness.Binary(t, "exporter"), append([]string{
 				"run", "--source", "pcap:" + capture + "?loop=0&pace=2000", "--active-timeout", "1s", "--idle-timeout", "1s",
-				"--heartbeat", "200ms", "--dead-after", "1s", "--to", "dtls+udp://" + c.Addr, "--log-format", "json",
+				"--heartbeat", "200ms", "--dead-after", "10s", "--to", "dtls+udp://" + c.Addr, "--log-format", "json",
 			}, pki.Flags("exporter.example")...)...)
 			holds(t, flows+"/*", "octetDeltaCount")
 			if row.state {
@@ -237,19 +237,19 @@ func TestCollectorEnd_TakesWhatTheKernelHas(t *testing.T) {
 			signal(syscall.SIGSTOP)
 			const all = 10000
 			feed(e, 100, all)
-			for sent := 0; sent < all; {
-				var stats struct {
-					Msg         string
-					RecordsSent int `json:"records_sent"`
-				}
-				sent = 0
+			harness.Until(t, "all has been sent", func() bool {
+				sent := 0
 				for _, l := range e.Lines() {
+					var stats struct {
+						Msg         string
+						RecordsSent int `json:"records_sent"`
+					}
 					if json.Unmarshal([]byte(l), &stats) == nil && stats.Msg == "stats" {
 						sent += stats.RecordsSent
 					}
 				}
-				time.Sleep(10 * time.Millisecond)
-			}
+				return sent >= all
+			})
 			signal(syscall.SIGTERM)
 			signal(syscall.SIGCONT)
 			c.End()

@@ -236,8 +236,9 @@ func TestForgedRecords_Rotating(t *testing.T) {
 func TestReplayedHandshake(t *testing.T) {
 	t.Parallel()
 	r := start(t, 6*time.Second, Config{Record: true})
-	time.Sleep(300 * time.Millisecond)
-	hands := r.relay.Recorded()[:20] // and what came next
+	const some = 20 // the handshake and what came next
+	harness.Until(t, "the session has carried data", func() bool { return len(r.relay.Recorded()) >= some })
+	hands := r.relay.Recorded()[:some]
 	client := r.relay.Clients()[0]
 	for i := range 8 {
 		for _, d := range hands {

@@ -87,6 +87,7 @@ func flood(t *testing.T, from netip.Addr, to netip.AddrPort, ports int) (sent in
 		c.Close()
 		if sent%32 == 0 {
 			<-pace.C
+			harness.Until(t, "the collector reads", func() bool { return harness.Unread(t, int(to.Port())) < 128<<10 })
 		}
 	}
 	return sent

@@ -50,7 +50,8 @@ func TestRotation_FirstTemplatesLost(t *testing.T) {
 	if missing, again := written.Missing(), written.Again(); missing != 0 || again != 0 {
 		t.Errorf("%d records missing, %d twice", missing, again)
 	}
-	if float64(lost) != copies*(sum["sessions_opened"]-1) || lost < copies*rotations {
+	// One that was still being made at the end may have begun, or not.
+	if whole := copies * (sum["sessions_opened"] - 1); float64(lost) > whole || float64(lost) < whole-copies || lost < copies*rotations {
 		t.Errorf("%d datagrams lost on %v sessions", lost, sum["sessions_opened"])
 	}
 	// Each session carries the exporter's own options records, and data for

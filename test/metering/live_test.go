@@ -146,6 +146,12 @@ func TestLive(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+	for range 100 { // the other server
+		if n.command(n.a, "iperf3 -c 192.0.2.2 -n 1K").Run() == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 	n.run(n.a, "ping -q -c 20 -i 0.01 192.0.2.2")
 	n.run(n.a, "ping -q -c 5 -i 0.01 -s 4000 2001:db8::2")
 	n.run(n.a, "curl -sS -o /dev/null --max-time 5 http://[2001:db8::2]/")

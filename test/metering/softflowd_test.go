@@ -30,7 +30,7 @@ func softflowd(t *testing.T, path string) ledger {
 		t.Fatal(err)
 	}
 	waitRead(t, port) // until it is there
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	soft := exec.CommandContext(ctx, "softflowd", "-d", "-r", path, "-n", "127.0.0.1:"+port, "-v", "9", "-m", "200000",
 		"-p", filepath.Join(dir, "pid"), "-c", "none") // its control socket may block it for ever
@@ -89,7 +89,7 @@ func freePort(t *testing.T) string {
 func waitRead(t *testing.T, port string) {
 	n, _ := strconv.Atoi(port)
 	local := fmt.Sprintf(":%04X ", n)
-	for range 500 {
+	for range 3000 {
 		table, err := os.ReadFile("/proc/net/udp")
 		if err != nil {
 			t.Fatal(err)

@@ -77,7 +77,8 @@ func (tr transport) everySecond(t *testing.T, pki harness.PKI) {
 	if written.Missing() != 0 || written.Again() != int(sum["records_replayed"]) {
 		t.Errorf("%d records missing, %d twice", written.Missing(), written.Again())
 	}
-	if sum["rotations"] < d.Seconds()*0.7 || (sum["sessions_resumed"] > 0) != tr.resumes {
+	// A handshake that is not answered at once is tried again a second later.
+	if sum["rotations"] < d.Seconds()*0.5 || (sum["sessions_resumed"] > 0) != tr.resumes {
 		t.Errorf("too few rotations, or none resumed: %v", sum)
 	}
 	if gap := e.SwapGap(sum); gap > 5*time.Millisecond {
@@ -164,7 +165,7 @@ func (tr transport) stopped(t *testing.T, pki harness.PKI) {
 	if written.Missing() != 0 || sum["records_dropped"] != 0 {
 		t.Errorf("%d of %d records are missing: %v", written.Missing(), n, sum)
 	}
-	if lost > 10*time.Second { // 3 s on a machine of its own
+	if lost-e.Starved() > 10*time.Second { // 3 s on a machine of its own
 		t.Errorf("known only after %v", lost)
 	}
 }

@@ -24,7 +24,7 @@ func TestLinux(t *testing.T) {
 		buildPeer(t, dir)
 		buildPrograms(t, dir)
 		share(t, filepath.Join(harness.Root(t), "testdata"), dir, mixed)
-		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 4 * time.Minute}.Self(t)
+		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 6 * time.Minute}.Self(t)
 		judge(t, dir)
 		return
 	}

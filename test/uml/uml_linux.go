@@ -23,8 +23,9 @@ const (
 	// module or ended without a result.
 	NoGuest = 125
 
-	// defaultLimit bounds a guest's life, boot included.
-	defaultLimit = 90 * time.Second
+	// defaultLimit bounds a guest's life, boot included; on a busy machine it
+	// is several times as slow.
+	defaultLimit = 4 * time.Minute
 )
 
 // A Job says how the guest is to be. The zero value works.
@@ -33,7 +34,7 @@ type Job struct {
 	// itself (veth, queueing disciplines, packet actions) need not be named;
 	// dccp_ipv4, dccp_ipv6, tun and sctp do.
 	Modules []string
-	// Limit bounds the guest's life, boot included. Zero: 90 s.
+	// Limit bounds the guest's life, boot included. Zero: 4 min.
 	Limit time.Duration
 	// Memory is the guest's, as "512M". Empty: 512M.
 	Memory string

@@ -45,9 +45,15 @@ func TestThousandConnections(t *testing.T) {
 	}
 	for i, c := range all {
 		wg.Go(func() {
+			b := make([]byte, 100)
+			c.SetReadDeadline(time.Now().Add(20 * time.Second))
 			for r := range rounds {
 				fmt.Fprintf(c, "%d.%d", i, r)
-				expect(t, c, fmt.Sprintf("%d.%d at %d", i, r, c.LocalAddr().(Addr).Port))
+				n, err := c.Read(b)
+				if want := fmt.Sprintf("%d.%d at %d", i, r, c.LocalAddr().(Addr).Port); err != nil || string(b[:n]) != want {
+					t.Errorf("read %q, %v; want %q", b[:n], err, want)
+					return
+				}
 			}
 		})
 	}

@@ -24,7 +24,6 @@ func stalled(t *testing.T, cfg Config) *Conn {
 	cfg.QueueMessages = 4
 	client, _ := connect(t, l, to, cfg)
 	l.e.io.Close()
-	client.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	if cfg.Policy != Wait {
 		for client.Stats().QueueDrops == 0 {
 			if _, err := client.Write([]byte("x")); err != nil {
@@ -32,6 +31,7 @@ func stalled(t *testing.T, cfg Config) *Conn {
 			}
 		}
 	} else {
+		client.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 		for {
 			if _, err := client.Write([]byte("x")); err != nil {
 				break

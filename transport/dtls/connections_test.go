@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ipfixsuite/transport"
@@ -92,19 +93,21 @@ func TestConnections(t *testing.T) {
 
 // A connection without a session is not kept, and their number is bounded.
 func TestConnections_HalfOpen(t *testing.T) {
-	collector, _ := mutual(t)
-	collector.HandshakeTimeout, collector.MaxHalfOpen = 50*time.Millisecond, 2
-	l := newLines()
-	c, _ := serveLines(t, l, collector)
-	n := newMemNetwork()
-	for range 3 {
-		l.offered <- n.listen(collectorAddr)
-	}
-	eventually(t, "the third to be refused", func() bool { return c.Stats().HandshakesLimited == 1 })
-	eventually(t, "the others' end", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return len(c.living) == 0
+	synctest.Test(t, func(t *testing.T) {
+		collector, _ := mutual(t)
+		collector.HandshakeTimeout, collector.MaxHalfOpen = 50*time.Millisecond, 2
+		l := newLines()
+		c, _ := serveLines(t, l, collector)
+		n := newMemNetwork()
+		for range 3 {
+			l.offered <- n.listen(collectorAddr)
+		}
+		eventually(t, "the third to be refused", func() bool { return c.Stats().HandshakesLimited == 1 })
+		eventually(t, "the others' end", func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return len(c.living) == 0
+		})
 	})
 }
 

@@ -179,38 +179,40 @@ func TestForgedClientHello_RFC6347_4_2_8(t *testing.T) {
 // the peer's name, ends nothing: the old association gives way only to a
 // completed handshake, and gets its records meanwhile.
 func TestPendingBesideLiving_RFC6347_4_2_8(t *testing.T) {
-	collector, exporter := mutual(t)
-	collector.HandshakeTimeout = 300 * time.Millisecond
-	n := newMemNetwork()
-	l := serve(t, n.listen(collectorAddr), collector)
-	s := dial(t, memDialer(n, collectorAddr, exporter, addrN(1)))
-	got := l.session(t)
-	send(t, s, "before")
-	expect(t, got, "before")
+	synctest.Test(t, func(t *testing.T) {
+		collector, exporter := mutual(t)
+		collector.HandshakeTimeout = 300 * time.Millisecond
+		n := newMemNetwork()
+		l := serve(t, n.listen(collectorAddr), collector)
+		s := dial(t, memDialer(n, collectorAddr, exporter, addrN(1)))
+		got := l.session(t)
+		send(t, s, "before")
+		expect(t, got, "before")
 
-	hello := captureHello(t, exporter)
-	f, h, ok := clientHello(hello)
-	if !ok {
-		t.Fatal("no hello")
-	}
-	l.l.mu.Lock()
-	k := cookie(l.l.cookies.key[:], s.conn.LocalAddr(), h)
-	l.l.mu.Unlock()
-	second := withCookie(hello, f, h, k[:])
-	n.send(s.conn.LocalAddr(), netip.MustParseAddrPort(collectorAddr), second)
-	eventually(t, "the second handshake", func() bool { return l.Stats().HandshakesStarted == 2 })
-	for i := range 5 {
-		m := fmt.Sprintf("during %d", i)
-		send(t, s, m)
-		expect(t, got, m)
-	}
-	eventually(t, "its failure", func() bool { return l.Stats().HandshakesFailed == 1 })
-	send(t, s, "after")
-	expect(t, got, "after")
-	probe(t, s)
-	if st := l.Stats(); st.SessionsClosed != 0 || st.Dropped["bad-mac"] != 0 {
-		t.Errorf("stats %+v", st)
-	}
+		hello := captureHello(t, exporter)
+		f, h, ok := clientHello(hello)
+		if !ok {
+			t.Fatal("no hello")
+		}
+		l.l.mu.Lock()
+		k := cookie(l.l.cookies.key[:], s.conn.LocalAddr(), h)
+		l.l.mu.Unlock()
+		second := withCookie(hello, f, h, k[:])
+		n.send(s.conn.LocalAddr(), netip.MustParseAddrPort(collectorAddr), second)
+		eventually(t, "the second handshake", func() bool { return l.Stats().HandshakesStarted == 2 })
+		for i := range 5 {
+			m := fmt.Sprintf("during %d", i)
+			send(t, s, m)
+			expect(t, got, m)
+		}
+		eventually(t, "its failure", func() bool { return l.Stats().HandshakesFailed == 1 })
+		send(t, s, "after")
+		expect(t, got, "after")
+		probe(t, s)
+		if st := l.Stats(); st.SessionsClosed != 0 || st.Dropped["bad-mac"] != 0 {
+			t.Errorf("stats %+v", st)
+		}
+	})
 }
 
 // withCookie is the second ClientHello to a first.
@@ -230,24 +232,26 @@ func withCookie(rec []byte, f fragment, h hello, cookie []byte) []byte {
 // An exporter that crashed and comes back on its port is there again at once,
 // and only then is its old session closed.
 func TestRestartOnSamePort_RFC6347_4_2_8(t *testing.T) {
-	collector, exporter := mutual(t)
-	n := newMemNetwork()
-	l := serve(t, n.listen(collectorAddr), collector)
-	s := dial(t, memDialer(n, collectorAddr, exporter, addrN(1)))
-	old := l.session(t)
-	send(t, s, "old")
-	expect(t, old, "old")
-	start := time.Now()
-	again := dial(t, memDialer(n, collectorAddr, exporter, addrN(1)))
-	if d := time.Since(start); d > DefaultRetransmit {
-		t.Errorf("restart took %v", d)
-	}
-	wait(t, old.closed, "the old session's end")
-	send(t, again, "new")
-	expect(t, l.session(t), "new")
-	if !errors.Is(old.reason, errReplaced) {
-		t.Errorf("old session ended with %v", old.reason)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		collector, exporter := mutual(t)
+		n := newMemNetwork()
+		l := serve(t, n.listen(collectorAddr), collector)
+		s := dial(t, memDialer(n, collectorAddr, exporter, addrN(1)))
+		old := l.session(t)
+		send(t, s, "old")
+		expect(t, old, "old")
+		start := time.Now()
+		again := dial(t, memDialer(n, collectorAddr, exporter, addrN(1)))
+		if d := time.Since(start); d > DefaultRetransmit {
+			t.Errorf("restart took %v", d)
+		}
+		wait(t, old.closed, "the old session's end")
+		send(t, again, "new")
+		expect(t, l.session(t), "new")
+		if !errors.Is(old.reason, errReplaced) {
+			t.Errorf("old session ended with %v", old.reason)
+		}
+	})
 }
 
 // Floods of hellos of forged addresses neither use memory nor shut out a true

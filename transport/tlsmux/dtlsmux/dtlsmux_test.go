@@ -92,10 +92,11 @@ func (c crumbs) Read(b []byte) (int, error) { return c.Conn.Read(b[:min(len(b), 
 
 func both(t *testing.T, a authority, x, y net.Conn) (c, s *Conn) {
 	t.Helper()
+	server, client := a.server(t), a.client(t)
 	var wg sync.WaitGroup
 	var err error
-	wg.Go(func() { s, err = Server(t.Context(), y, a.server(t)...) })
-	c, cerr := Client(t.Context(), x, a.client(t)...)
+	wg.Go(func() { s, err = Server(t.Context(), y, server...) })
+	c, cerr := Client(t.Context(), x, client...)
 	wg.Wait()
 	if err := errors.Join(err, cerr); err != nil {
 		t.Fatal(err)
@@ -164,16 +165,17 @@ func TestWithoutAgreement(t *testing.T) {
 	for _, knows := range []string{"client", "server"} {
 		t.Run("only the "+knows, func(t *testing.T) {
 			x, y := carriers(t, "unixpacket")
+			server, client := a.server(t), a.client(t)
 			var wg sync.WaitGroup
 			var plain *dtls.Conn
 			var ours *Conn
 			var err, perr error
 			if knows == "client" {
-				plain, perr = dtls.ServerWithOptions(packets{y}, y.RemoteAddr(), a.server(t)...)
-				wg.Go(func() { ours, err = Client(t.Context(), x, a.client(t)...) })
+				plain, perr = dtls.ServerWithOptions(packets{y}, y.RemoteAddr(), server...)
+				wg.Go(func() { ours, err = Client(t.Context(), x, client...) })
 			} else {
-				plain, perr = dtls.ClientWithOptions(packets{x}, x.RemoteAddr(), a.client(t)...)
-				wg.Go(func() { ours, err = Server(t.Context(), y, a.server(t)...) })
+				plain, perr = dtls.ClientWithOptions(packets{x}, x.RemoteAddr(), client...)
+				wg.Go(func() { ours, err = Server(t.Context(), y, server...) })
 			}
 			if perr == nil {
 				perr = plain.HandshakeContext(t.Context())
