@@ -1,0 +1,515 @@
+package interop
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/netsampler/goflow2/v2/decoders/netflow"
+
+	"ipfixsuite/test/harness"
+)
+
+// mtaVersions are those of TLS that MTA-TLS runs on.
+var mtaVersions = []struct {
+	name string
+	tls  uint16
+}{{"TLS 1.3", tls.VersionTLS13}, {"TLS 1.2", tls.VersionTLS12}}
+
+// mtaTLS is one version of TLS for the second speaker, as either end.
+func mtaTLS(t *testing.T, pki harness.PKI, name string, version uint16) *tls.Config {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(pki.Cert(name), pki.Key(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(pki.CA())
+	pool := x509.NewCertPool()
+	if err != nil || !pool.AppendCertsFromPEM(ca) {
+		t.Fatalf("no authority: %v", err)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert}, RootCAs: pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, ServerName: "localhost",
+		MinVersion: version, MaxVersion: version, NextProtos: []string{mtaProtocol},
+	}
+}
+
+// domainFile writes an IPFIX file of Observation Domains from 1 on, of which
+// many has how many records each is to have, by turns. The records count from
+// 1 in octetDeltaCount; n is the last.
+func domainFile(t *testing.T, many []int) (name string, n int) {
+	t.Helper()
+	var file []byte
+	seq := make([]int, len(many))
+	for more := true; more; {
+		more = false
+		for d := range many {
+			k := min(50, many[d]-seq[d])
+			if k <= 0 {
+				continue
+			}
+			more = true
+			file = append(file, domainMessage(d+1, n+1, seq[d], k, true)...)
+			seq[d] += k
+			n += k
+		}
+	}
+	name = filepath.Join(t.TempDir(), "domains.ipfix")
+	if err := os.WriteFile(name, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name, n
+}
+
+// domainMessage is a message of k records that count from first on.
+func domainMessage(domain, first, seq, k int, template bool) []byte {
+	b := bytes.Join([][]byte{be16(10), be16(0), be32(int(time.Now().Unix())), be32(seq), be32(domain)}, nil)
+	if template { // octetDeltaCount, sourceIPv4Address
+		b = append(b, 0, 2, 0, 16, 1, 0, 0, 2, 0, 1, 0, 8, 0, 8, 0, 4)
+	}
+	b = append(append(b, 1, 0), be16(4+12*k)...)
+	for i := range k {
+		b = append(binary.BigEndian.AppendUint64(b, uint64(first+i)), 192, 0, 2, 1)
+	}
+	copy(b[2:], be16(len(b)))
+	return b
+}
+
+// ledger is what arrived at the second speaker on one channel, as goflow2 reads
+// it: by itself, for a channel is a Transport Session.
+type ledger struct {
+	templates netflow.NetFlowTemplateSystem
+	domain    uint32
+	sequence  uint32
+	numbers   []int
+}
+
+func (l *ledger) read(m []byte) error {
+	var v9 netflow.NFv9Packet
+	var msg netflow.IPFIXPacket
+	if err := netflow.DecodeMessageVersion(bytes.NewBuffer(m), l.templates, &v9, &msg); err != nil {
+		return err
+	}
+	if msg.ObservationDomainId != l.domain || msg.SequenceNumber != l.sequence {
+		return fmt.Errorf("domain %d, number %d, on the channel of domain %d, whose next is %d", msg.ObservationDomainId, msg.SequenceNumber, l.domain, l.sequence)
+	}
+	for _, set := range msg.FlowSets {
+		switch set := set.(type) {
+		case netflow.OptionsDataFlowSet:
+			l.sequence += uint32(len(set.Records))
+		case netflow.DataFlowSet:
+			l.sequence += uint32(len(set.Records))
+			for _, r := range set.Records {
+				for _, f := range r.Values {
+					if b, ok := f.Value.([]byte); ok && f.Type == 1 && len(b) == 8 {
+						l.numbers = append(l.numbers, int(binary.BigEndian.Uint64(b)))
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// taken is one session at the second speaker.
+type taken struct {
+	resumed, orderly bool
+	opened, alive    int
+	channels         map[*mtaChannel]*ledger
+	err              error
+}
+
+// mtaJudge is what a test has to say to what arrives; each may be nil.
+type mtaJudge struct {
+	holds func(*ledger) bool // keeps a channel's window back
+	saw   func(*ledger)
+	full  func() // a channel's window is used up
+}
+
+// collects serves the draft to one connection until its end.
+func collects(c *tls.Conn, j mtaJudge) (got taken) {
+	got.channels = map[*mtaChannel]*ledger{}
+	s := newMTASpeaker(c, false, 300_000, 5000)
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
+	if got.err = c.Handshake(); got.err != nil {
+		return got
+	}
+	st := c.ConnectionState()
+	if got.resumed = st.DidResume; st.NegotiatedProtocol != mtaProtocol {
+		got.err = fmt.Errorf("agreed on %q", st.NegotiatedProtocol)
+		return got
+	}
+	_, port, _ := net.SplitHostPort(c.LocalAddr().String())
+	s.grants = func(host string, to int) bool { return host == "collector" && strconv.Itoa(to) == port }
+	var held []*mtaChannel
+	s.message = func(ch *mtaChannel, m []byte) (bool, error) {
+		l := got.channels[ch]
+		if l == nil {
+			l = &ledger{templates: netflow.CreateTemplateSystem(), domain: binary.BigEndian.Uint32(m[12:])}
+			got.channels[ch] = l
+		}
+		if err := l.read(m); err != nil {
+			return false, err
+		}
+		if j.saw != nil {
+			j.saw(l)
+		}
+		if j.holds != nil && j.holds(l) {
+			if !slices.Contains(held, ch) {
+				held = append(held, ch)
+			}
+			return false, nil
+		}
+		for _, ch := range held { // nobody holds them any more, perhaps
+			if !j.holds(got.channels[ch]) {
+				s.acknowledge(ch)
+			}
+		}
+		return true, nil
+	}
+	s.full = func(*mtaChannel) {
+		if j.full != nil {
+			j.full()
+		}
+	}
+	for got.err == nil {
+		got.err = s.step()
+	}
+	got.opened, got.alive = s.opened, s.lifeSigns
+	if errors.Is(got.err, io.EOF) {
+		got.err, got.orderly = nil, len(s.channels) == 0
+	}
+	return got
+}
+
+// mtaServer collects as the second speaker; its sessions are told as they end.
+func mtaServer(t *testing.T, cfg *tls.Config, j mtaJudge) (to string, ended chan taken) {
+	t.Helper()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended = make(chan taken, 1000)
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		ln.Close()
+		wg.Wait() // their time is bounded
+	})
+	wg.Go(func() { // ended by ln.Close
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { ended <- collects(c.(*tls.Conn), j) }) // ended by the exporter, or its deadline
+		}
+	})
+	return "mta+tls+tcp://" + ln.Addr().String(), ended
+}
+
+func nextTaken(t *testing.T, ended <-chan taken) taken {
+	t.Helper()
+	select {
+	case s := <-ended:
+		return s
+	case <-time.After(time.Minute):
+		t.Fatal("a session does not end")
+		panic("unreachable")
+	}
+}
+
+// The exporter with 300 Observation Domains and a session a second, to a
+// collector that shares no code with it and holds it to the draft: each domain
+// has a channel of its own in one TLS session, with Templates and Sequence
+// Numbers of its own, and no record is missing.
+func TestMTA_DomainsOnChannels(t *testing.T) {
+	const domains, each = 300, 100
+	pki := harness.NewPKI(t, "collector", "exporter")
+	many := make([]int, domains)
+	for i := range many {
+		many[i] = each
+	}
+	file, n := domainFile(t, many)
+	for _, v := range mtaVersions {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			to, ended := mtaServer(t, mtaTLS(t, pki, "collector", v.tls), mtaJudge{})
+			e := harness.StartExporter(t, append([]string{"--source", "ipfix:" + file, "--to", to, "--server-name", "collector", "--rotate", "1s",
+				"--max-rate", strconv.Itoa(n / 3)}, pki.Flags("exporter")...)...)
+			sum := e.Summary(time.Minute)
+			tally := make(harness.Tally, n+1)
+			resumed, full := 0, 0
+			for range int(sum["sessions_opened"]) {
+				s := nextTaken(t, ended)
+				if s.err != nil {
+					t.Errorf("a session ended with %v", s.err)
+				}
+				carried := false
+				if s.resumed {
+					resumed++
+				}
+				seen := map[uint32]bool{}
+				for _, l := range s.channels {
+					if seen[l.domain] {
+						t.Errorf("domain %d has two channels of one session", l.domain)
+					}
+					seen[l.domain] = true
+					carried = carried || len(l.numbers) > 0
+					for _, number := range l.numbers {
+						tally[number]++
+					}
+				}
+				if carried && !s.orderly {
+					t.Error("a session ended with channels open")
+				}
+				if s.opened == domains && len(seen) == domains {
+					full++
+				}
+				if s.alive == 0 {
+					t.Error("nobody asked for a sign of life")
+				}
+			}
+			t.Logf("%v sessions, %d with all channels, %d resumed: %d records missing, %d twice (%v replayed)",
+				sum["sessions_opened"], full, resumed, tally.Missing(), tally.Again(), sum["records_replayed"])
+			if tally.Missing() != 0 || tally.Again() > int(sum["records_replayed"]) || sum["records_sent"] != float64(n) || sum["records_dropped"] != 0 {
+				t.Errorf("%d records missing, %d twice: %v", tally.Missing(), tally.Again(), sum)
+			}
+			if full < 2 || resumed == 0 || float64(resumed) != sum["sessions_resumed"] || sum["rotations"] < 1 {
+				t.Errorf("%d sessions with all channels, %d resumed: %v", full, resumed, sum)
+			}
+		})
+	}
+}
+
+// One channel that gets no window back stalls none of 99 others, though more
+// waits for it than its window takes; when it gets some, nothing of it is
+// missing either.
+func TestMTA_StalledChannel(t *testing.T) {
+	const domains, stalled, each, bulk = 100, 7, 300, 60_000 // 12 octets a record
+	pki := harness.NewPKI(t, "collector", "exporter")
+	var mu sync.Mutex
+	others := map[uint32]int{}
+	done := func() bool { // mu is held
+		for _, k := range others {
+			if k < each {
+				return false
+			}
+		}
+		return len(others) == domains-1
+	}
+	full, used := make(chan struct{}), sync.Once{}
+	to, ended := mtaServer(t, mtaTLS(t, pki, "collector", tls.VersionTLS13), mtaJudge{
+		holds: func(l *ledger) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			// Without its Templates acknowledged the session would carry no data.
+			return l.domain == stalled && len(l.numbers) > 0 && !done()
+		},
+		saw: func(l *ledger) {
+			mu.Lock()
+			defer mu.Unlock()
+			if l.domain != stalled {
+				others[l.domain] = max(others[l.domain], len(l.numbers))
+			}
+		},
+		full: func() { used.Do(func() { close(full) }) },
+	})
+	e := harness.StartExporter(t, append([]string{"--source", "ipfix:/dev/stdin", "--to", to, "--server-name", "collector", "--rotate", "0", "--dead-after", "2m"},
+		pki.Flags("exporter")...)...)
+	n := 0
+	seq := map[int]int{}
+	give := func(domain, k int) {
+		for ; k > 0; k -= 50 {
+			e.Input(string(domainMessage(domain, n+1, seq[domain], 50, seq[domain] == 0)))
+			seq[domain] += 50
+			n += 50
+		}
+	}
+	give(stalled, bulk)
+	select {
+	case <-full:
+	case <-time.After(time.Minute):
+		t.Fatal("the window is never used up")
+	}
+	for range each / 50 {
+		for d := range domains {
+			if d+1 != stalled {
+				give(d+1, 50)
+			}
+		}
+	}
+	e.EndInput()
+	harness.Until(t, "the others have theirs", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return done()
+	})
+	sum := e.Summary(time.Minute)
+	tally := make(harness.Tally, n+1)
+	for range int(sum["sessions_opened"]) {
+		s := nextTaken(t, ended)
+		if s.err != nil || s.opened != domains {
+			t.Errorf("a session of %d channels ended with %v", s.opened, s.err)
+		}
+		for _, l := range s.channels {
+			for _, number := range l.numbers {
+				tally[number]++
+			}
+		}
+	}
+	t.Logf("%v sessions, %d of %d records missing, %d twice (%v replayed)", sum["sessions_opened"], tally.Missing(), n, tally.Again(), sum["records_replayed"])
+	if tally.Missing() != 0 || tally.Again() > int(sum["records_replayed"]) || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+		t.Errorf("%d records missing, %d twice: %v", tally.Missing(), tally.Again(), sum)
+	}
+}
+
+// The second speaker as an exporter: a hundred channels into our collector,
+// packets cut and joined at will. What the collector has acknowledged stands in
+// its files, though it is killed at that moment. The second session resumes the
+// first; channels to anywhere else are refused, and nobody is called.
+func TestMTA_SecondSpeakerExports(t *testing.T) {
+	const channels, each = 100, 40
+	pki := harness.NewPKI(t, "collector", "exporter")
+	elsewhere, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhere.Close()
+	called := make(chan struct{}, 1)
+	go func() { // ended by Close
+		if _, err := elsewhere.Accept(); err == nil {
+			called <- struct{}{}
+		}
+	}()
+	for _, v := range mtaVersions {
+		t.Run(v.name, func(t *testing.T) {
+			flows := t.TempDir()
+			c := harness.StartCollector(t, append([]string{"--listen", "mta+tls+tcp://127.0.0.1:0", "--sink", "json:" + flows}, pki.Flags("collector")...)...)
+			cfg := mtaTLS(t, pki, "exporter", v.tls)
+			cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+			_, port, _ := net.SplitHostPort(c.Addr)
+			for session := range 2 {
+				conn, err := tls.Dial("tcp", c.Addr, cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
+				if st := conn.ConnectionState(); st.NegotiatedProtocol != mtaProtocol || st.DidResume != (session == 1) {
+					t.Fatalf("session %d: protocol %q, resumed %v", session, st.NegotiatedProtocol, st.DidResume)
+				}
+				s := newMTASpeaker(conn, true, 1000, 1000)
+				if err := exports(s, int(num(t, port)), channels, each, session*channels*each, elsewhere.Addr().(*net.TCPAddr).Port); err != nil {
+					t.Fatal(err)
+				}
+				if session == 1 {
+					break // killed with all channels open
+				}
+				for _, ch := range s.channels {
+					s.shut(ch)
+				}
+				for err = s.flush(); err == nil && len(s.channels) > 0; {
+					err = s.step()
+				}
+				if err == nil {
+					err = conn.CloseWrite()
+				}
+				for err == nil {
+					err = s.step()
+				}
+				if !errors.Is(err, io.EOF) {
+					t.Fatalf("the end of the session: %v", err)
+				}
+			}
+			c.Kill()
+			domainOf := map[uint64]uint32{}
+			files, _ := filepath.Glob(filepath.Join(flows, "*"))
+			for _, file := range files { // nobody gave them their last names
+				raw, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for line := range bytes.Lines(raw) {
+					var r struct {
+						Session uint64 `json:"@session"`
+						Domain  uint32 `json:"@domain"`
+					}
+					if err := json.Unmarshal(line, &r); err != nil {
+						t.Fatalf("%s: %v", line, err)
+					}
+					if was, ok := domainOf[r.Session]; ok && was != r.Domain {
+						t.Errorf("session %d has the domains %d and %d", r.Session, was, r.Domain)
+					}
+					domainOf[r.Session] = r.Domain
+				}
+			}
+			written := harness.Written(t, 2*channels*each, flows)
+			if written.Missing() != 0 || written.Again() != 0 || len(domainOf) != 2*channels {
+				t.Errorf("%d records missing, %d twice, %d sessions", written.Missing(), written.Again(), len(domainOf))
+			}
+		})
+	}
+	select {
+	case <-called:
+		t.Error("the collector called somebody on behalf of a peer")
+	default:
+	}
+}
+
+// exports sends records from after+1 on, each on as many channels, and waits
+// until they are acknowledged.
+func exports(s *mtaSpeaker, port, channels, each, after, elsewhere int) error {
+	list := make([]*mtaChannel, channels)
+	for i := range list {
+		list[i] = s.ask([]string{"localhost", "127.0.0.1", "collector"}[i%3], port)
+	}
+	s.ask("127.0.0.1", elsewhere)
+	s.ask("localhost", elsewhere)
+	s.ask("192.0.2.9", port)
+	err := s.flush()
+	for err == nil && len(s.asking) > 0 {
+		err = s.step()
+	}
+	if err != nil || s.opened != channels || s.refusals != 3 {
+		return fmt.Errorf("%d channels granted, %d refused: %w", s.opened, s.refusals, err)
+	}
+	for round := range each / 10 { // of each channel a message, in pieces that go by turns
+		left := make([][]byte, channels)
+		for i := range list {
+			left[i] = domainMessage(i+1, after+i*each+round*10+1, round*10, 10, round == 0)
+		}
+		for more := true; more; {
+			more = false
+			for i, ch := range list {
+				n := min(len(left[i]), 1+(i*7+round*13)%90)
+				left[i] = left[i][s.send(ch, left[i][:n], 40):]
+				more = more || len(left[i]) > 0
+			}
+		}
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	for _, ch := range list {
+		for ch.returned < ch.sent {
+			if err := s.step(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
