@@ -56,11 +56,10 @@ func lifetimes(t *testing.T, n *harness.Network) {
 		if tally.Missing() == 0 || tally.Again() != 0 || got["records_lost"] != float64(tally.Missing()) {
 			t.Errorf("%s: %d of %d records are missing, %d twice; gaps of %v", r.scheme, tally.Missing(), given, tally.Again(), got["records_lost"])
 		}
-		// Linux tells of no message that it gave up after sending it once; the
-		// stack in user space does, also of one that arrived but whose
-		// acknowledgement took too long.
-		missing := float64(tally.Missing())
-		if told := sum["records_given_up"]; r.scheme == "dtls+sctp" && told > missing || r.scheme != "dtls+sctp" && told < missing {
+		// A message is given up also if it arrived and its acknowledgement took
+		// too long. Linux tells of those it sent how many they were; where others
+		// of that age arrived it cannot be told which.
+		if told := sum["records_given_up"]; told == 0.0 || r.scheme != "dtls+sctp" && told < float64(tally.Missing()) {
 			t.Errorf("%s: %v records given up, %d are missing", r.scheme, told, tally.Missing())
 		}
 		if sum["collectors_lost"] != 0 || sum["records_replayed"] != 0 || got["data_before_template"] != 0 || got["records_undecodable"] != 0 {

@@ -85,7 +85,6 @@ func trials(t *testing.T, n *harness.Network) {
 		tr.c.Kill()
 		tr.serve(t, n)
 	}
-	c.ended(c.all...)
 	c.flows("SIGKILL")
 
 	c.begin()
@@ -93,12 +92,9 @@ func trials(t *testing.T, n *harness.Network) {
 		tr.stop()
 		tr.serve(t, n)
 	}
-	c.ended(c.all...)
 	c.flows("SIGTERM")
 
-	for _, tr := range c.all {
-		tr.abort(t, n)
-	}
+	c.abort()
 	c.flows("ABORT")
 
 	// A collector that stands still is noticed where its process has to answer;
@@ -250,7 +246,8 @@ func (tr *trial) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// noticed tells when after an event the exporter noticed, and what.
+// noticed tells when after an event the exporter noticed, and what; nothing if
+// the session that it befell had just been replaced.
 func (tr *trial) noticed() string {
 	for _, l := range tr.e.Lines() {
 		if !strings.Contains(l, sessionLost) && !strings.Contains(l, sessionEnded) {
@@ -298,66 +295,87 @@ func (tr *trial) written(t *testing.T, number int) bool {
 // would hit the handshake of a session that replaces the one aborted.
 const abortPause = 3 * time.Second
 
-// abort sends the collector's host an ABORT as if it were the exporter's, until
-// one hits a session that is in use.
-func (tr *trial) abort(t *testing.T, n *harness.Network) {
-	t.Helper()
+// forgery is what sends a trial's collector ABORTs in its exporter's name.
+type forgery struct {
+	*trial
+	send func(packet []byte) error
+	last time.Time // of the last ABORT
+	done bool      // its exporter has noticed
+}
+
+// abort sends the collectors' host ABORTs as if they were the exporters', until
+// each has hit a session that is in use.
+func (c *court) abort() {
+	c.t.Helper()
 	var ring *capture.Ring
-	var send func(packet []byte) error
 	var err error
-	n.Inside(n.B, func() { ring, err = capture.Live("vb", capture.LiveConfig{}) })
+	c.n.Inside(c.n.B, func() { ring, err = capture.Live("vb", capture.LiveConfig{}) })
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	defer ring.Close()
-	to := address("192.0.2.2", tr.udp)
+	var open []*forgery
+	for _, tr := range c.all {
+		f := &forgery{trial: tr, send: tr.sender(c.t, c.n)}
+		tr.began = time.Time{}
+		open = append(open, f)
+	}
+	ring.SetReadDeadline(time.Now().Add(2 * patience))
+	for len(open) > 0 {
+		p, err := ring.Next()
+		if err != nil {
+			c.t.Fatalf("%s and %d more: nothing to abort: %v", open[0].scheme, len(open)-1, err)
+		}
+		for _, f := range open {
+			if err := f.take(p); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		open = slices.DeleteFunc(open, func(f *forgery) bool { return f.done })
+	}
+}
+
+// sender sends packets of the exporter's host.
+func (tr *trial) sender(t *testing.T, n *harness.Network) func(packet []byte) error {
+	t.Helper()
+	var fd int
+	var err error
 	n.Inside(n.A, func() {
-		var fd int
 		if tr.udp == 0 {
 			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_SCTP)
 		} else {
 			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 		}
-		t.Cleanup(func() { _ = unix.Close(fd) })
-		send = func(b []byte) error {
-			return unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Port: int(tr.udp), Addr: to.Addr().As4()})
-		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := len(tr.e.Logged(sessionLost, sessionEnded))
-	tr.began = time.Time{}
-	var last time.Time
-	ring.SetReadDeadline(time.Now().Add(patience))
-	for {
-		p, err := ring.Next()
-		if err != nil {
-			t.Fatalf("%s: nothing to abort: %v", tr.scheme, err)
-		}
-		if len(tr.e.Logged(sessionLost, sessionEnded)) > before {
-			return
-		}
-		if time.Unix(0, p.Time).Before(last.Add(abortPause)) {
-			continue
-		}
-		from, tag, ok := tr.data(p.Data)
-		if !ok {
-			continue
-		}
-		last = time.Now()
-		if tr.began.IsZero() {
-			tr.began = last
-		}
-		b := binary.BigEndian.AppendUint16(nil, from)
-		b = binary.BigEndian.AppendUint16(b, tr.port)
-		b = binary.BigEndian.AppendUint32(b, tag)
-		b = append(b, 0, 0, 0, 0, 6, 0, 0, 4)
-		binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
-		if err := send(b); err != nil {
-			t.Fatal(err)
-		}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	to := address("192.0.2.2", tr.udp)
+	return func(b []byte) error {
+		return unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Port: int(tr.udp), Addr: to.Addr().As4()})
 	}
+}
+
+// take looks at a packet, and aborts the association that it is of.
+func (f *forgery) take(p capture.Packet) error {
+	from, tag, ok := f.data(p.Data)
+	if !ok {
+		return nil
+	}
+	if f.done = !f.began.IsZero() && f.noticed() != ""; f.done || time.Unix(0, p.Time).Before(f.last.Add(abortPause)) {
+		return nil
+	}
+	f.last = time.Now()
+	if f.began.IsZero() {
+		f.began = f.last
+	}
+	b := binary.BigEndian.AppendUint16(nil, from)
+	b = binary.BigEndian.AppendUint16(b, f.port)
+	b = binary.BigEndian.AppendUint32(b, tag)
+	b = append(b, 0, 0, 0, 0, 6, 0, 0, 4)
+	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+	return f.send(b)
 }
 
 // records is the least size of a packet that cannot but bring some.

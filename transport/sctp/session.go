@@ -49,6 +49,7 @@ type session struct {
 	wg   sync.WaitGroup
 	once sync.Once // for the reason
 	why  error     // read after done
+	end  error     // as the association told; read after done
 
 	sent, bytes, fails, strays, hints atomic.Uint64
 }
@@ -150,7 +151,8 @@ func (s *session) abort(reason error) {
 
 // ended is the end of the receiving goroutine.
 func (s *session) ended(err error) {
-	s.refuse(s.meant(err))
+	s.end = s.meant(err)
+	s.refuse(s.end)
 	s.fmu.Lock()
 	s.fates.acknowledge(s.assoc.Acknowledged())
 	s.fmu.Unlock()
@@ -319,7 +321,9 @@ func (s *session) Err() error {
 	return nil
 }
 
-// Close implements transport.Session.
+// Close implements transport.Session. Its error is also that the association
+// did not end in order: what the peer's host had acknowledged may not have been
+// taken.
 func (s *session) Close(ctx context.Context) error {
 	s.refuse(transport.ErrClosed)
 	err := s.finish(ctx)
@@ -333,6 +337,9 @@ func (s *session) finish(ctx context.Context) error {
 	s.part(ctx)
 	select {
 	case <-s.done:
+		if errors.Is(s.why, transport.ErrClosed) && !errors.Is(s.end, transport.ErrClosed) && !errors.Is(s.end, transport.ErrPeerClosed) {
+			return s.end
+		}
 		return nil
 	case <-ctx.Done():
 		s.assoc.Abort("closed in a hurry")

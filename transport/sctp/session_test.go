@@ -116,6 +116,33 @@ func TestSession_Close_RFC7011_10_2_4(t *testing.T) {
 	}
 }
 
+// Close says when the association did not end in order: what was acknowledged
+// may not have been taken, and the messages that were not are told.
+func TestSession_CloseMeetsAbort(t *testing.T) {
+	s, got, _, client, server := plain(t, SessionConfig{})
+	send(t, s, out(1, "arrives"))
+	expect(t, got, out(1, "arrives"))
+	client.w.hold(true)
+	send(t, s, out(1, "never"))
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close(context.Background()) }()
+	until(t, "shutdown", func() bool { client.w.mu.Lock(); defer client.w.mu.Unlock(); return client.stopped })
+	server.Abort("killed")
+	if lost, ok := errors.AsType[*LostError](receive(t, closed, "end of Close")); !ok || !lost.Aborted {
+		t.Errorf("%v", lost)
+	}
+	if d := cmp.Diff([]transport.Fate{{First: 2, Last: 2}, {First: 1, Last: 1, Arrived: true}}, s.Fates(nil)); d != "" {
+		t.Error(d)
+	}
+	// One that had ended before has told so by Err.
+	s, _, _, _, server = plain(t, SessionConfig{})
+	server.Abort("killed")
+	receive(t, s.Done(), "end of the session")
+	if err := closeSession(t, s); err != nil || s.Err() == nil {
+		t.Errorf("%v, ended by %v", err, s.Err())
+	}
+}
+
 // A peer that does not answer cannot hold Close up.
 func TestSession_CloseInAHurry(t *testing.T) {
 	s, _, _, client, _ := plain(t, SessionConfig{})

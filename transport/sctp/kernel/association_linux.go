@@ -51,7 +51,12 @@ type association struct {
 	overErr error // read after over
 	once    sync.Once
 
-	stats struct{ sent, bytesSent, received, bytesReceived, abandoned atomic.Uint64 }
+	stats struct {
+		sent, bytesSent, received, bytesReceived atomic.Uint64
+		// abandoned counts messages given up unsent, or with the association, given
+		// the others, as the kernel told last.
+		abandoned, given atomic.Uint64
+	}
 }
 
 // newAssociation takes over a connected, non-blocking socket. Where the peer is
@@ -204,6 +209,7 @@ func (a *association) settle(fd uintptr) {
 	a.fmu.Lock()
 	if len(a.fleeting.list) > 0 {
 		if given, err := getAbandoned(int(fd)); err == nil {
+			a.stats.given.Store(given)
 			a.untold = a.fleeting.settle(time.Now(), given, a.untold)
 		}
 	}
@@ -353,6 +359,7 @@ func (a *association) Stats() sctp.Stats {
 		MessagesReceived: a.stats.received.Load(), BytesReceived: a.stats.bytesReceived.Load(),
 		Abandoned: a.stats.abandoned.Load(),
 	}
+	given := a.stats.given.Load()
 	_ = a.control(func(fd int) error { // of an ended association there is no more
 		if c, err := getCounters(fd); err == nil {
 			s.Retransmitted = c.retransmitted
@@ -361,10 +368,11 @@ func (a *association) Stats() sctp.Stats {
 			s.RTT = st.rtt
 		}
 		if n, err := getAbandoned(fd); err == nil {
-			s.Abandoned += n
+			given = n
 		}
 		return nil
 	})
+	s.Abandoned += given
 	return s
 }
 

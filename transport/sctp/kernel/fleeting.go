@@ -32,6 +32,7 @@ type flight struct {
 	message sctp.Message // without its data
 	expires time.Time
 	named   bool // the kernel told of it
+	unsent  bool // and that its beginning was never sent: it counts it not among those that were
 }
 
 // add takes note of a message that is about to be handed over.
@@ -49,18 +50,18 @@ func (f *fleeting) add(now time.Time, m *sctp.Message) {
 // remove takes back the last n, which the kernel did not take.
 func (f *fleeting) remove(n int) { f.list = f.list[:max(len(f.list)-n, 0)] }
 
-// name notes that the kernel told of a message.
-func (f *fleeting) name(tag uint32) {
+// name notes that the kernel told of a message, or of a piece of it. unsent: of
+// its first one, and that it was never sent.
+func (f *fleeting) name(tag uint32, unsent bool) {
 	for range f.list {
 		if f.at >= len(f.list) {
 			f.at = 0
 		}
-		e := &f.list[f.at]
-		f.at++
-		if e.message.Tag == tag {
-			e.named = true
+		if e := &f.list[f.at]; e.message.Tag == tag {
+			e.named, e.unsent = true, e.unsent || unsent
 			return
 		}
+		f.at++
 	}
 }
 
@@ -69,15 +70,16 @@ func (f *fleeting) name(tag uint32) {
 // not told of are appended to failed, if it can be told which they were.
 func (f *fleeting) settle(now time.Time, given uint64, failed []sctp.Message) []sctp.Message {
 	left, begin := given-f.given, len(failed)
-	if left > 0 {
-		for i := range f.list {
-			if e := &f.list[i]; !e.named && !e.expires.After(now) {
-				failed = append(failed, e.message)
-			}
+	for i := range f.list {
+		switch e := &f.list[i]; {
+		case e.named && !e.unsent:
+			left-- // a message of which a part had been sent
+		case !e.named && !e.expires.After(now):
+			failed = append(failed, e.message)
 		}
-		if f.more || uint64(len(failed)-begin) != left {
-			failed = failed[:begin]
-		}
+	}
+	if f.more || uint64(len(failed)-begin) != left {
+		failed = failed[:begin]
 	}
 	*f = fleeting{list: f.list[:0], given: given}
 	return failed

@@ -29,8 +29,17 @@ func TestFleeting(t *testing.T) {
 		{"all arrived", func(f *fleeting) { send(f, 1, 2, 3) }, late, 0, nil},
 		{"all given up", func(f *fleeting) { send(f, 1, 2, 3) }, late, 3, []uint32{1, 2, 3}},
 		{"some of them", func(f *fleeting) { send(f, 1, 2, 3) }, late, 2, nil},
-		{"the others were named", func(f *fleeting) { send(f, 1, 2, 3, 4); f.name(2); f.name(4); f.name(9) }, late, 2, []uint32{1, 3}},
-		{"named in another order", func(f *fleeting) { send(f, 1, 2, 3, 4); f.name(4); f.name(1); f.name(1) }, late, 2, []uint32{2, 3}},
+		{"the others were named", func(f *fleeting) { send(f, 1, 2, 3, 4); f.name(2, true); f.name(4, true); f.name(9, true) }, late, 2, []uint32{1, 3}},
+		{"named in another order", func(f *fleeting) { send(f, 1, 2, 3, 4); f.name(4, true); f.name(1, true); f.name(1, false) }, late, 2, []uint32{2, 3}},
+		{"a part of one was sent", func(f *fleeting) {
+			send(f, 1, 2, 3)
+			f.name(2, false)
+			f.name(2, false)
+			f.name(3, true)
+			f.name(3, false)
+		}, late, 2, []uint32{1}},
+		{"nothing more than is named", func(f *fleeting) { send(f, 1, 2); f.name(2, false) }, late, 1, nil},
+		{"less than is named", func(f *fleeting) { send(f, 1, 2); f.name(1, false); f.name(2, false) }, late, 1, nil},
 		{"the last one still lives", func(f *fleeting) { send(f, 1, 2, 3) }, begin.Add(3*time.Second + lifetime/2), 2, []uint32{1, 2}},
 		{"the last one may be over by the kernel's clock", func(f *fleeting) { send(f, 1, 2, 3) }, begin.Add(3*time.Second + lifetime - early), 2, nil},
 		{"the last one was not taken", func(f *fleeting) { send(f, 1, 2, 3); f.remove(1) }, late, 2, []uint32{1, 2}},

@@ -47,7 +47,9 @@ const (
 	causeUserAbort  = 12 // RFC 9260, Section 3.3.10.12
 	familyIPv4      = 2
 	familyIPv6      = 10
-	senderUnordered = 4 // the U bit of a DATA chunk (RFC 9260, Section 3.3.1)
+	senderUnordered = 4 // the U and B bits of a DATA chunk (RFC 9260, Section 3.3.1)
+	senderBegins    = 2
+	dataSent        = 1 // SCTP_DATA_SENT
 )
 
 // notice is one notification, as far as it matters here.
@@ -59,6 +61,8 @@ type notice struct {
 	// of a message that failed
 	stream    uint16
 	unordered bool
+	begins    bool // it is the message's first piece, or all of it
+	sent      bool // that piece had been sent
 	ppid      uint32
 	tag       uint32
 	// of an association change
@@ -97,15 +101,17 @@ func parseNotice(b []byte) (n notice, ok bool) {
 		if len(b) < sendFailedLen {
 			return n, false
 		}
+		n.sent = ne.Uint16(b[2:]) == dataSent
 		n.cause, n.stream = ne.Uint32(b[8:]), ne.Uint16(b[12:])
-		n.unordered = ne.Uint16(b[16:])&senderUnordered != 0
+		n.unordered, n.begins = ne.Uint16(b[16:])&senderUnordered != 0, ne.Uint16(b[16:])&senderBegins != 0
 		n.ppid, n.tag = binary.BigEndian.Uint32(b[20:]), ne.Uint32(b[24:])
 	case noticeSendFailedEvent:
 		if len(b) < sendFailedELen {
 			return n, false
 		}
+		n.sent = ne.Uint16(b[2:]) == dataSent
 		n.cause, n.stream = ne.Uint32(b[8:]), ne.Uint16(b[12:])
-		n.unordered = ne.Uint16(b[14:])&senderUnordered != 0
+		n.unordered, n.begins = ne.Uint16(b[14:])&senderUnordered != 0, ne.Uint16(b[14:])&senderBegins != 0
 		n.ppid, n.tag = binary.BigEndian.Uint32(b[16:]), ne.Uint32(b[20:])
 	}
 	return n, true

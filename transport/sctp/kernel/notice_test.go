@@ -56,9 +56,11 @@ func TestParseNotice(t *testing.T) {
 			want: notice{kind: noticePathChange, path: netip.MustParseAddrPort("[2001:db8::7]:4740")}},
 		{name: "path cut off", in: head(noticePathChange).raw(four...).u32(0).u32(0), bad: true},
 		{name: "send failed", in: head(noticeSendFailedEvent).u32(3).u16(5).u16(3).raw(0, 0, 0, 0).u32(77).u32(1).u32(1).raw(1, 2),
-			want: notice{kind: noticeSendFailedEvent, cause: 3, stream: 5, tag: 77}},
+			want: notice{kind: noticeSendFailedEvent, cause: 3, stream: 5, begins: true, tag: 77}},
+		{name: "send failed, the end of a message that was sent", in: notification{}.u16(noticeSendFailedEvent).u16(1).u32(0).u32(0).u16(5).u16(1).raw(0, 0, 0, 0).u32(77).u32(1).u32(1),
+			want: notice{kind: noticeSendFailedEvent, stream: 5, sent: true, tag: 77}},
 		{name: "send failed, old form", in: head(noticeSendFailed).u32(0).u16(5).u16(1).u16(7).u16(0).raw(0, 0, 0, 9).u32(78).u32(0).u32(0).u32(0).u32(1).u32(1),
-			want: notice{kind: noticeSendFailed, stream: 5, unordered: true, ppid: 9, tag: 78}},
+			want: notice{kind: noticeSendFailed, stream: 5, unordered: true, begins: true, ppid: 9, tag: 78}},
 		{name: "send failed cut off", in: head(noticeSendFailedEvent).u32(3).u16(5).u16(3).raw(0, 0, 0, 0).u32(77).u32(1), bad: true},
 		{name: "send failed, old form, cut off", in: head(noticeSendFailed).u32(3), bad: true},
 	} {

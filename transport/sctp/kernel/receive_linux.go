@@ -192,9 +192,11 @@ func (a *association) noticed(ev *sctp.Event) bool {
 	case noticePartialDelivery:
 		r.filled = 0 // the rest of that message will not come
 	case noticeSendFailed, noticeSendFailedEvent:
-		a.stats.abandoned.Add(1)
+		if n.begins && (!n.sent || a.ended != nil) { // the kernel counts the others, while there is an association
+			a.stats.abandoned.Add(1)
+		}
 		a.fmu.Lock()
-		a.fleeting.name(n.tag)
+		a.fleeting.name(n.tag, n.begins && !n.sent)
 		a.fmu.Unlock()
 		*ev = sctp.Event{Kind: sctp.EventSendFailed, Cause: n.cause, Message: sctp.Message{
 			Stream: n.stream, PPID: n.ppid, Unordered: n.unordered, Tag: n.tag,
