@@ -173,7 +173,7 @@ func (e *Exporter) answered(r probeResult) {
 	now := time.Now()
 	switch {
 	case r.err == nil:
-		s.confirmed = max(s.confirmed, r.octets)
+		s.prove(r.octets)
 		s.proven = s.proven || s.proving && r.octets >= s.octets
 		e.confirm(s, now)
 		if s.live != nil {
@@ -255,7 +255,7 @@ func (e *Exporter) loseOther(s *session, now time.Time, cause error) {
 		if !e.loop.stray() {
 			e.loop.machine.Forgo(rotation.Path)
 		}
-		e.cfg.Log.Warn("new session given up", "session", s.t.Peer().Session, "error", cause)
+		e.cfg.Log.Warn("new session given up", withHint(cause, "session", s.t.Peer().Session, "collector", s.t.Peer().Identity, "error", cause)...)
 		e.loop.machine.Lost(now, s.id)
 		return
 	}
@@ -284,8 +284,16 @@ func (e *Exporter) bury(s *session, now time.Time, cause error) {
 	if inOrder {
 		e.cfg.Log.Info("collector closed the session", "session", p.Session, "collector", p.Identity, "records_again", again)
 	} else {
-		e.cfg.Log.Warn("session lost", "session", p.Session, "error", cause, "records_again", again)
+		e.cfg.Log.Warn("session lost", withHint(cause, "session", p.Session, "collector", p.Identity, "error", cause, "records_again", again)...)
 	}
+}
+
+// withHint adds the way out, where there is one to tell.
+func withHint(cause error, args ...any) []any {
+	if errors.Is(cause, errStalled) {
+		return append(args, "hint", stallHint)
+	}
+	return args
 }
 
 // reap finds sessions that ended by themselves. It reports whether there was
@@ -360,7 +368,7 @@ func (e *Exporter) end() {
 			continue
 		}
 		e.lastWord(s)
-		if s.canProbe && s.confirmed < s.octets {
+		if s.canProbe && s.unproven() {
 			e.replay(s, time.Now()) // spooled if it can be, else counted
 		}
 		e.forget(s)

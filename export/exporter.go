@@ -295,7 +295,6 @@ type loop struct {
 	pace      bucket
 	lastErr   error // why there is no session
 	closing   bool
-	concluded bool // the final statistics are out
 	recovery  recovery
 
 	builder ipfix.Builder // Templates and the Exporter's own records

@@ -74,12 +74,14 @@ func (e *Exporter) fetch() bool {
 		}
 	}
 	var entry spool.Entry
-	if !b.spool.Next(&entry) {
+	next := b.spool.Next(&entry)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.countCorrupt()
+	if !next {
 		return false
 	}
 	b.pace.take(entry.Records)
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if err := e.load(&entry, time.Now()); err != nil {
 		e.cfg.Log.Warn("spooled message given up", "domain", entry.Header.Domain, "records", entry.Records, "error", err)
 		e.spoolDropped(&entry)

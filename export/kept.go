@@ -31,6 +31,8 @@ type keptMessage struct {
 
 func (k *kept) first() *keptMessage { return &k.ring[k.head] }
 
+func (k *kept) last() *keptMessage { return k.at(k.n - 1) }
+
 func (k *kept) at(i int) *keptMessage { return &k.ring[(k.head+i)%len(k.ring)] }
 
 func (k *kept) push(m *message, end uint64, at time.Time, no uint64) {
@@ -176,7 +178,7 @@ func (e *Exporter) confirm(s *session, now time.Time) {
 		k := s.kept.first()
 		if s.canProbe {
 			// An answered probe is proof, whatever the time.
-			if k.end > s.confirmed {
+			if !s.proves(k) {
 				return
 			}
 		} else if k.at.After(old) {

@@ -14,9 +14,6 @@ const (
 	// drainLinger is how long a session that answers no probes is kept after
 	// its last message: what is in flight must not come after the farewell.
 	drainLinger = time.Second
-	// settle is the same for one whose collector has confirmed everything
-	// that came in time; twice the round trip is added.
-	settle = 20 * time.Millisecond
 	// busyPause is the time between attempts to tell a draining session what
 	// it takes no room for.
 	busyPause = 50 * time.Millisecond
@@ -61,11 +58,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 	told := false
 	if s := l.next; s != nil && !s.over {
 		if e.silent(s, now) {
-			err := errSilent
-			if c := l.cur; c != nil && c.live != nil && c.live.Stalling() {
-				err = errStalled
-			}
-			e.loseOther(s, now, err)
+			e.loseOther(s, now, errStalled) // it has completed a handshake
 			return true
 		}
 		switch {
@@ -155,7 +148,9 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 			l.statsAt = now // what happened without a session
 		}
 	}
-	if old != nil {
+	if old == nil {
+		e.cfg.Log.Info("session carries data", "session", s.t.Peer().Session, "collector", s.t.Peer().Identity)
+	} else {
 		e.cfg.Log.Info("session replaced", "session", s.t.Peer().Session, "old", old.t.Peer().Session, "cause", a.Cause.String())
 		if old.stalls && old.path == s.path { // it confirmed the new one's first
 			e.tellGoesOn(s)
@@ -234,9 +229,16 @@ func (s *session) drained(now time.Time) bool {
 		return true
 	}
 	if s.settled.IsZero() {
-		s.settled = now.Add(settle + 2*s.t.Stats().RTT)
+		s.settled = now.Add(s.reordering())
 	}
-	return !now.Before(s.settled)
+	if now.Before(s.settled) {
+		return false
+	}
+	if s.unproven() {
+		s.probe(now)
+		return false
+	}
+	return true
 }
 
 // drainNext is when drained has to be asked again.
@@ -250,6 +252,8 @@ func (s *session) drainNext() time.Time {
 		return s.drainBegan.Add(drainLinger)
 	case s.replaced == rotation.Suspicion && s.settled.IsZero():
 		return s.drainBegan.Add(suspectDrain)
+	case s.probing:
+		return time.Time{} // its answer is awaited
 	}
 	return s.settled
 }

@@ -386,7 +386,10 @@ func TestClose_UnconfirmedIsCounted(t *testing.T) {
 			dir = t.TempDir()
 		}
 		synctest.Test(t, func(t *testing.T) {
-			f := &farm{props: dtlsLike}
+			f := &farm{props: dtlsLike, make: func(i int, s *testSession) error {
+				s.mute = i > 0
+				return nil
+			}}
 			e := start(t, Config{Dialer: f, SpoolDir: dir, Spool: spool.Config{Sync: spool.SyncNever}, MaxDelay: 10 * time.Millisecond, DeadAfter: time.Minute})
 			time.Sleep(time.Second)
 			s := f.list()[0]

@@ -98,6 +98,7 @@ func (e *Exporter) run(ctx context.Context) error {
 		if e.reap(time.Now()) {
 			continue
 		}
+		l.recovery.at = time.Time{} // it is for this round to say
 		if e.drained() {
 			done, again := e.conclude(now)
 			if done {
@@ -227,7 +228,10 @@ func (e *gaveUp) Unwrap() error { return e.why }
 // Hint tells the way out.
 func (e *gaveUp) Hint() string {
 	s := "does a collector listen there, does a firewall let both ways through, and do both ends trust each other?"
-	if e.reached {
+	switch {
+	case errors.Is(e.why, errStalled):
+		s = stallHint + "."
+	case e.reached:
 		s = "there was a session before: does the collector still run?"
 	}
 	s += " --give-up sets how long it is waited for"
@@ -364,8 +368,8 @@ func (e *Exporter) conclude(now time.Time) (done, again bool) {
 	if s == nil {
 		return true, false
 	}
-	if !l.concluded {
-		l.concluded = true
+	if !s.concluded {
+		s.concluded = true
 		if err := e.exportStats(s); err != nil {
 			e.cfg.Log.Error("final statistics not sent", "error", err)
 		}
@@ -375,7 +379,11 @@ func (e *Exporter) conclude(now time.Time) (done, again bool) {
 	if len(s.jobs) > 0 {
 		return false, false
 	}
-	if s.canProbe && s.confirmed < s.octets {
+	if s.canProbe && s.unproven() {
+		if at := s.provable(); now.Before(at) {
+			l.recovery.at = at
+			return false, false
+		}
 		s.probe(now)
 		return false, !s.probing
 	}

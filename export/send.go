@@ -95,7 +95,7 @@ func (e *Exporter) sendBatch(ctx context.Context, s *session, now time.Time, bat
 		for i := n - 1; i >= k; i-- {
 			s.unstamp(batch[i], l.out[i].Stream)
 		}
-		e.sent(s, batch[:k], now)
+		e.sent(s, batch[:k], time.Now()) // Send may have waited
 		if k < n && err == nil {
 			err = errShort
 		}

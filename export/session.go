@@ -30,8 +30,11 @@ type session struct {
 	messages uint64 // handed to t
 	octets   uint64
 	// confirmed is how many of octets the collector's process has proven to
-	// have taken; probed how many the probe under way will prove.
+	// have taken; probed how many the probe under way will prove. It cannot
+	// overtake what was sent up to covers, nor the last one that was answered
+	// what was sent up to proof.
 	confirmed, probed uint64
+	covers, proof     time.Time
 	kept              kept
 	// tracker tells the fate of messages; nil: nobody does. missed are those
 	// that the network lost, to be sent again on the next session.
@@ -66,6 +69,8 @@ type session struct {
 	// arrived, since then (zero: all that is old enough).
 	refuted bool
 	doubted time.Time
+
+	concluded bool // the final statistics are out
 
 	// When replaced.
 	draining            bool
@@ -151,7 +156,7 @@ func (s *session) probe(now time.Time) {
 		return
 	}
 	s.probing = true
-	s.probed = s.octets
+	s.probed, s.covers = s.octets, now.Add(-s.reordering())
 	if s.live != nil {
 		s.live.Ask(now) // if it was not its wish
 	}
@@ -170,7 +175,7 @@ func (e *Exporter) lastWord(s *session) {
 		}
 		s.probing = false
 		if r.err == nil {
-			s.confirmed = max(s.confirmed, r.octets)
+			s.prove(r.octets)
 		}
 	}
 }

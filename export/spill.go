@@ -26,6 +26,7 @@ type backlog struct {
 	failed  time.Time    // when it last refused a message
 	spilled uint64       // records
 	unacked []unacked    // handed out by the spool, in its order
+	corrupt [2]uint64    // what spool.Corrupt told last
 	needed  []*ipfix.Template
 
 	// Of the loop.
@@ -155,11 +156,14 @@ func (e *Exporter) unspool(now time.Time) {
 			}
 			return
 		}
-		if !b.spool.Next(&entry) {
+		next := b.spool.Next(&entry)
+		e.mu.Lock()
+		e.countCorrupt()
+		if !next {
+			e.mu.Unlock()
 			return
 		}
 		b.pace.take(entry.Records)
-		e.mu.Lock()
 		if err := e.load(&entry, now); err != nil {
 			e.cfg.Log.Warn("spooled message given up", "domain", entry.Header.Domain, "records", entry.Records, "error", err)
 			e.spoolDropped(&entry)

@@ -27,7 +27,12 @@ type Summary struct {
 	// RecordsUnconfirmed were sent, but neither confirmed nor sent again
 	// before the Exporter ended.
 	RecordsUnconfirmed uint64 `json:"records_unconfirmed"`
-	RecordsSpooled     uint64 `json:"records_spooled"`
+	// RecordsUnkept were not confirmed when RetainBytes made them go: had
+	// their session died, they would not have been sent again.
+	RecordsUnkept  uint64 `json:"records_unkept,omitempty"`
+	RecordsSpooled uint64 `json:"records_spooled"`
+	// RecordsPending wait in the spool, those of earlier runs included.
+	RecordsPending uint64 `json:"records_pending,omitempty"`
 	// ControlRecordsSent are options records of the Exporter itself, about
 	// the export (RFC 7011, Section 4); they are in no other counter.
 	ControlRecordsSent uint64 `json:"control_records_sent"`
@@ -67,12 +72,9 @@ type Stats struct {
 	QueuedMessages  int
 	QueuedBytes     int
 	UnconfirmedSent uint64 // octets that no probe had confirmed when a session ended
-	// RecordsUnkept were not confirmed when RetainBytes made them go: had
-	// their session died, they would not have been sent again.
-	RecordsUnkept uint64
-	Session       *transport.SessionStats
-	Stalled       bool        // the session's collector confirms nothing
-	Spool         spool.Stats // of this run; all 0 without a spool
+	Session         *transport.SessionStats
+	Stalled         bool        // the session's collector confirms nothing
+	Spool           spool.Stats // of this run; all 0 without a spool
 }
 
 // counters are guarded by Exporter.mu.
@@ -104,11 +106,7 @@ func (e *Exporter) countDropped(t *Template, rec []byte) {
 	if t.Scope > 0 {
 		return
 	}
-	e.n.lastDrop = time.Now()
-	if e.n.droppedFlows == 0 {
-		e.n.firstDrop = e.n.lastDrop
-	}
-	e.n.droppedFlows++
+	e.countDroppedFlows(1)
 	var r ipfix.Records
 	r.Reset(t.Template, rec)
 	if !r.Next() {
@@ -120,6 +118,28 @@ func (e *Exporter) countDropped(t *Template, rec []byte) {
 	for _, i := range t.octets {
 		e.n.droppedOctets += r.Value(i).Num
 	}
+}
+
+// countDroppedFlows notes when flow records were dropped. Exporter.mu is held.
+func (e *Exporter) countDroppedFlows(n uint64) {
+	e.n.lastDrop = time.Now()
+	if e.n.droppedFlows == 0 {
+		e.n.firstDrop = e.n.lastDrop
+	}
+	e.n.droppedFlows += n
+}
+
+// countCorrupt counts what the spool has lost: the disk garbled it, and nobody
+// can tell any more what it was. Exporter.mu is held.
+func (e *Exporter) countCorrupt() {
+	b := &e.back
+	records, earlier := b.spool.Corrupt()
+	if n := records - b.corrupt[0]; n > 0 {
+		e.n.handed += earlier - b.corrupt[1]
+		e.n.dropped += n
+		e.countDroppedFlows(n)
+	}
+	b.corrupt = [2]uint64{records, earlier}
 }
 
 // Summary returns the counters of the --summary file.
@@ -138,6 +158,7 @@ func (e *Exporter) Stats() Stats {
 			RecordsReplayed:    n.replayed,
 			RecordsGivenUp:     n.givenUp,
 			RecordsUnconfirmed: n.unconfirmed,
+			RecordsUnkept:      n.unkept,
 			RecordsSpooled:     e.back.spilled,
 			ControlRecordsSent: n.control,
 			MessagesSent:       n.messages,
@@ -160,7 +181,6 @@ func (e *Exporter) Stats() Stats {
 		QueuedMessages:  e.queue.len(),
 		QueuedBytes:     e.queue.octets,
 		UnconfirmedSent: n.unconfirmedAtEnd,
-		RecordsUnkept:   n.unkept,
 		Stalled:         e.stalls,
 	}
 	if e.session != nil {
@@ -171,6 +191,7 @@ func (e *Exporter) Stats() Stats {
 	}
 	if e.back.spool != nil {
 		st.Spool = e.back.spool.Stats()
+		st.RecordsPending = st.Spool.RecordsPending
 	}
 	return st
 }

@@ -17,6 +17,9 @@ const (
 	failingLong = 1200 * time.Millisecond
 )
 
+// stallHint is the way out of errStalled.
+const stallHint = "see the collector's log: an output may take nothing, or its disk be full"
+
 var (
 	errSilent  = errors.New("the collector answers no more")
 	errStalled = errors.New("the collector takes sessions, but does not confirm what it is sent")
@@ -127,8 +130,7 @@ func (e *Exporter) tellStall(s *session) {
 	}
 	e.mu.Unlock()
 	if s.stalls {
-		e.cfg.Log.Warn("collector stalls", "session", p.Session, "collector", p.Identity, "error", errStalled,
-			"hint", "see its log: an output may take nothing, or its disk be full")
+		e.cfg.Log.Warn("collector stalls", "session", p.Session, "collector", p.Identity, "error", errStalled, "hint", stallHint)
 		return
 	}
 	e.tellGoesOn(s)

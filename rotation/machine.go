@@ -189,7 +189,7 @@ func (m *Machine) full() bool {
 
 func (m *Machine) wanted() Cause {
 	for c := Lost; c > None; c-- {
-		if m.wants[c] && (c == Lost || !m.stopped) {
+		if m.wants[c] && (c >= Suspicion || !m.stopped) {
 			return c
 		}
 	}

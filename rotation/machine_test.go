@@ -226,6 +226,20 @@ func TestStop(t *testing.T) {
 	if got := steps(m, now.Add(time.Hour)); got != nil {
 		t.Errorf("stopped, and then %+v", got)
 	}
+	m.Want(Suspicion)
+	got := steps(m, now.Add(time.Hour))
+	if len(got) != 1 || got[0].Op != Build || got[0].Cause != Suspicion {
+		t.Errorf("a session that may be dead needs a second opinion: %+v", got)
+	}
+	m.Stop(now.Add(time.Hour))
+	if got := steps(m, now.Add(time.Hour)); got != nil {
+		t.Errorf("the second opinion is not waited for: %+v", got)
+	}
+	m.Built(now.Add(time.Hour), got[0].ID, false, false)
+	steps(m, now.Add(time.Hour))
+	m.Closed(now.Add(time.Hour), got[0].ID)
+	m.Forgo(Suspicion)
+	now = now.Add(time.Hour)
 	m.Lost(now.Add(time.Hour), first)
 	if got := steps(m, now.Add(time.Hour)); len(got) != 2 || got[1].Op != Build {
 		t.Errorf("what is left needs a session: %+v", got)

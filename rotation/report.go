@@ -107,11 +107,12 @@ func (m *Machine) Closed(_ time.Time, id ID) {
 	}
 }
 
-// Stop ends rotation: from now on a session is built only when there is none.
-// A candidate that nobody waits for is given up.
+// Stop ends rotation: from now on a session is built only when there is none,
+// or the one there is may be dead. A candidate that nobody waits for is given
+// up.
 func (m *Machine) Stop(now time.Time) {
 	m.stopped = true
-	if p := m.candidate(); p != nil && m.at(active) != nil {
+	if p := m.candidate(); p != nil && p.cause != Suspicion && m.at(active) != nil {
 		p.failed = true
 		p.enter(closing, now, 0)
 	}

@@ -70,7 +70,7 @@ func newFleet(s *settings, to []destination, log *slog.Logger) (*fleet, error) {
 			return nil, spoolError(err)
 		}
 		f.sender = f.single
-		return f, nil
+		return f, f.tellLeftovers()
 	}
 	list, err := f.collectors(to, nil)
 	if err != nil {
@@ -84,52 +84,6 @@ func newFleet(s *settings, to []destination, log *slog.Logger) (*fleet, error) {
 	return f, err
 }
 
-// inherit hands on what waits in the spool for collectors that are no longer
-// among those of --to: they were removed, or the configuration is another.
-func (f *fleet) inherit(mode fanout.Mode) error {
-	if f.base.SpoolDir == "" {
-		return nil
-	}
-	found, err := filepath.Glob(filepath.Join(f.base.SpoolDir, "*", "*"+ipfixfile.Suffix+"*"))
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, file := range found {
-		name := filepath.Base(filepath.Dir(file))
-		known := slices.ContainsFunc(f.to, func(d destination) bool { return ipfixfile.SafeName(d.String()) == name })
-		if !known && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	for _, name := range names {
-		cfg := f.base
-		cfg.SpoolDir = filepath.Join(cfg.SpoolDir, name)
-		if mode != fanout.Hash {
-			f.log.Warn("records wait for a collector that is not in --to", "dir", cfg.SpoolDir)
-			continue
-		}
-		cfg.Dialer = nobody{}
-		cfg.Log = f.log.With("spool", name)
-		e, err := export.New(cfg)
-		if err == nil {
-			err = f.fan.Inherit(fanout.Collector{Name: name, Exporter: e})
-		}
-		if err != nil {
-			config.LogError(f.log, "spool of a former collector not handed on", spoolError(err))
-		}
-	}
-	return nil
-}
-
-// nobody is the Dialer of a collector that is no longer there.
-type nobody struct{}
-
-var errNobody = errors.New("the collector is not in --to any more")
-
-// Dial implements transport.Dialer.
-func (nobody) Dial(context.Context) (transport.Session, error) { return nil, errNobody }
-
 // collectors makes an exporter for each destination that is not known.
 func (f *fleet) collectors(to []destination, known []destination) ([]fanout.Collector, error) {
 	var list []fanout.Collector
@@ -138,7 +92,7 @@ func (f *fleet) collectors(to []destination, known []destination) ([]fanout.Coll
 		if !slices.ContainsFunc(known, func(o destination) bool { return o.String() == c.Name }) {
 			cfg := f.base
 			cfg.Dialer, cfg.Rotate = d.dialer, d.rotate
-			cfg.Log = f.log.With("collector", c.Name)
+			cfg.Log = f.log.With("to", c.Name)
 			if cfg.SpoolDir != "" {
 				cfg.SpoolDir = filepath.Join(cfg.SpoolDir, ipfixfile.SafeName(c.Name))
 			}

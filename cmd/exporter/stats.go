@@ -34,13 +34,14 @@ func (t *teller) tell() {
 	}
 	say("stats", "packets", in.Packets-before.Packets, "records", out.RecordsExported-last.RecordsExported,
 		"records_sent", out.RecordsSent-last.RecordsSent, "records_dropped", dropped, "skipped", skipped,
-		"kernel_drops", kernel, "queued_octets", out.QueuedBytes, "connected", out.Session != nil)
+		"kernel_drops", kernel, "queued_octets", out.QueuedBytes, "records_pending", out.RecordsPending,
+		"connected", out.Session != nil, "stalled", out.Stalled)
 }
 
 // done tells the sums.
 func (t *teller) done() {
 	out, in := t.exporter.Summary(), t.source.Stats()
 	t.log.Info("done", "packets", in.Packets, "records_exported", out.RecordsExported, "records_sent", out.RecordsSent,
-		"records_dropped", out.RecordsDropped, "messages_sent", out.MessagesSent, "skipped", in.Skipped+in.Faults,
-		"kernel_drops", in.KernelDrops)
+		"records_dropped", out.RecordsDropped, "records_unconfirmed", out.RecordsUnconfirmed, "records_pending", out.RecordsPending,
+		"messages_sent", out.MessagesSent, "skipped", in.Skipped+in.Faults, "kernel_drops", in.KernelDrops)
 }

@@ -89,9 +89,20 @@ func (s *Spool) passed(g *segment) {
 	if missing := g.unread(); missing > 0 {
 		g.void += missing
 		s.stats.RecordsCorrupt += missing
+		if g.serial <= s.earlier {
+			s.corruptEarlier += missing
+		}
 		s.cfg.Log.Warn("spooled records are corrupt", "segment", g.path, "records", missing)
 	}
 	s.settle()
+}
+
+// Corrupt is the number of records so far that do not verify any more, and how
+// many of these an earlier run appended.
+func (s *Spool) Corrupt() (records, earlier uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats.RecordsCorrupt, s.corruptEarlier
 }
 
 // Ack marks the message at pos and all before as delivered: they are not

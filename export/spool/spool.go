@@ -39,6 +39,8 @@ type Spool struct {
 	stats    Stats
 	closed   bool
 
+	corruptEarlier uint64 // of stats.RecordsCorrupt, of earlier runs
+
 	at      Position // behind what Next handed out last
 	rd      *reader  // nil: at the next Next
 	readBuf []byte
