@@ -65,8 +65,7 @@ type Conn struct {
 	share       share
 	fates       fates
 	next        uint64        // the last message that the queue took
-	sent        uint64        // messages up to here went, or never will
-	told        uint64        // what of it those who wait for moved know
+	told        uint64        // messages up to here went, or never will, and those who wait know it
 	moved       chan struct{} // closed when told grows; nil: nobody waits
 	mtu         int           // what the carrier said last of the path
 	mtuAt       time.Time     // when to ask it again
@@ -144,14 +143,9 @@ func (c *Conn) events() {
 		switch e.Kind {
 		case core.EventData:
 			c.deliver(e.Data)
-		case core.EventTransmitted:
-			c.sent = max(c.sent, e.Message)
 		case core.EventDelivered:
 			c.fates.add(e.Message, true)
-		case core.EventLost:
-			c.fates.add(e.Message, false)
-		case core.EventDropped:
-			c.sent = max(c.sent, e.Message)
+		case core.EventLost, core.EventDropped:
 			c.fates.add(e.Message, false)
 		case core.EventWritable:
 			signal(c.writable)

@@ -90,7 +90,7 @@ func TestServerCloses(t *testing.T) {
 	if _, err := client.Write(nil); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("%v", err)
 	}
-	<-client.Done()
+	wait(t, client.Done(), "the client's end")
 	client.e.wg.Wait() // its socket went with it
 	if s := l.e.Stats(); s.Conns != 0 {
 		t.Errorf("%+v", s)
@@ -137,7 +137,7 @@ func TestServiceCodesShareAPort(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Write([]byte("x"))
-		a, err := l.AcceptConn()
+		a, err := l.accept(within(t))
 		if err != nil || a.ServiceCode() != s || c.ServiceCode() != s {
 			t.Errorf("service %v: %v", s, err)
 		}
@@ -173,7 +173,7 @@ func TestTooBusy(t *testing.T) {
 
 func mustAccept(t *testing.T, l *Listener, then func(*Conn)) *Conn {
 	t.Helper()
-	c, err := l.AcceptConn()
+	c, err := l.accept(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Write([]byte("from myself"))
-		if s, err = l.AcceptConn(); err != nil {
+		if s, err = l.accept(within(t)); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, s, "from myself")

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
-	"ipfixsuite/transport/dccp/core"
 	"ipfixsuite/transport/dccp/wire"
 )
 
@@ -25,7 +25,7 @@ func TestHostilePackets(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Write([]byte("before"))
-	s, err := l.AcceptConn()
+	s, err := l.accept(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +111,7 @@ func TestRequestFlood(t *testing.T) {
 func TestStraysAreLimited(t *testing.T) {
 	l, to := listenLoopback(t, ListenConfig{})
 	c, s := connect(t, l, to, Config{})
+	began := time.Now()
 	for i := range 4000 {
 		p := wire.Packet{SrcPort: uint16(i + 1), DstPort: to.Port + 1, Type: wire.Ack, Seq: wire.Seq(i)}
 		b, err := p.AppendBinary(nil)
@@ -124,11 +125,9 @@ func TestStraysAreLimited(t *testing.T) {
 	c.Write([]byte("done"))
 	expect(t, s, "done")
 	k := l.e.Stats().Stray
-	if k.Strays < 2000 || k.ResetsSent+k.ResetsLimited != k.Strays || k.ResetsLimited == 0 {
-		t.Errorf("%+v", k)
-	}
-	if (core.Tuple{}) == c.key {
-		t.Error("no key")
+	most := 1024 * (1 + uint64(time.Since(began)/time.Second) + 1) // a bucket's worth at once
+	if k.Strays < 2000 || k.ResetsSent+k.ResetsLimited != k.Strays || k.ResetsSent < 1024 || k.ResetsSent > most {
+		t.Errorf("at most %d Resets: %+v", most, k)
 	}
 }
 
@@ -151,12 +150,12 @@ func TestResetFlood(t *testing.T) {
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		s, err := l.AcceptConn()
+		s, err := l.accept(within(t))
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.Abort()
-		<-s.Done()
+		wait(t, s.Done(), "the server's end")
 	}
 	if n := l.e.Stats().Conns; n != maxRests+1 {
 		t.Errorf("%d connections left", n)

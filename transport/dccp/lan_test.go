@@ -122,11 +122,24 @@ func (s *lanSocket) WriteBatch(batch []transport.Datagram) (n int, err error) {
 		}
 		n++
 		s.n.seen = append(s.n.seen, p)
-		if to := s.n.ports[d.Peer]; to != nil && (s.n.lose == nil || !s.n.lose(p)) {
-			to.wire <- delivery{p.at.Add(s.n.delay), transport.Datagram{Peer: s.addr, Data: b}}
+		if s.n.lose == nil || !s.n.lose(p) {
+			s.n.deliver(s.addr, d.Peer, b)
 		}
 	}
 	return n, nil
+}
+
+// deliver sends b on its way; n.mu is held.
+func (n *lan) deliver(from, to netip.AddrPort, b []byte) {
+	if s := n.ports[to]; s != nil {
+		s.wire <- delivery{time.Now().Add(n.delay), transport.Datagram{Peer: from, Data: b}}
+	}
+}
+
+// inject is a datagram of whoever, whatever its source says; packets does not
+// know of it.
+func (n *lan) inject(from, to netip.AddrPort, b []byte) {
+	n.set(func(n *lan) { n.deliver(from, to, b) })
 }
 
 func (s *lanSocket) MaxDatagram(netip.AddrPort) int {

@@ -43,7 +43,7 @@ func pathMTU(t *testing.T, n *harness.Network, to Addr) {
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	s, err := l.AcceptConn()
+	s, err := l.accept(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/dccp/core"
+	"ipfixsuite/transport/dccp/wire"
 )
 
 // An outbox gathers packets for one system call.
@@ -62,14 +63,13 @@ func (c *Conn) collect(now time.Time, o *outbox) (more bool) {
 // flush sends everything that may go now, takes up what the machine tells and
 // sets the timer; c.mu is held.
 func (c *Conn) flush(now time.Time, o *outbox) {
+	if now.After(c.mtuAt) {
+		c.askMTU(now)
+	}
 	for more := true; more; {
 		more = c.collect(now, o)
 		c.transmit(now, o)
 		c.events()
-		c.tell() // of what the machine says of the packets that have just gone
-	}
-	if now.After(c.mtuAt) {
-		c.askMTU(now)
 	}
 	c.arm()
 	switch s := c.m.State(); {
@@ -108,6 +108,9 @@ func (c *Conn) transmit(now time.Time, o *outbox) {
 		switch {
 		case err == nil:
 		case errors.Is(err, transport.ErrTooLarge):
+			if !isSync(batch[0].Data) { // to a padded one this is an answer
+				c.e.refused.Add(1)
+			}
 			c.askMTU(now)
 			batch = batch[1:]
 		case errors.Is(err, net.ErrClosed):
@@ -121,11 +124,17 @@ func (c *Conn) transmit(now time.Time, o *outbox) {
 	c.tell()
 }
 
+func isSync(packet []byte) bool { return wire.Type(packet[8]>>1&0xf) == wire.Sync }
+
 // tell tells those who wait for a message to go; all packets made so far have
 // gone to the carrier.
 func (c *Conn) tell() {
-	if c.told != c.sent {
-		c.told = c.sent
+	gone := c.next
+	if oldest, waits := c.m.Oldest(); waits {
+		gone = oldest - 1
+	}
+	if c.told != gone {
+		c.told = gone
 		if c.moved != nil {
 			close(c.moved)
 			c.moved = nil

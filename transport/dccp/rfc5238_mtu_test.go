@@ -2,6 +2,8 @@ package dccp
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -27,6 +29,9 @@ func TestRFC5238_3_5_TheMPSInForce(t *testing.T) {
 		if want := 1000 - 1472 + before; most != want || most+overhead != s.conn.MPS() {
 			t.Errorf("%d octets, want %d; the MPS is %d", most, want, s.conn.MPS())
 		}
+		if n := s.conn.e.Stats().SendRefused; n != 1 {
+			t.Errorf("%d packets refused are counted", n)
+		}
 		for size, fits := range map[int]bool{before: false, most + 1: false, most: true, 1: true} {
 			m := strings.Repeat("b", size)
 			switch n, err := session.Send(t.Context(), []transport.Outgoing{{Data: []byte(m)}}); {
@@ -48,6 +53,65 @@ func TestRFC5238_3_5_TheMPSInForce(t *testing.T) {
 		a.expect(t, "c")
 		if most := session.MaxMessage(); most != before {
 			t.Errorf("%d octets, %d before", most, before)
+		}
+		s.part(session, a)
+	})
+}
+
+// TestRFC5238_3_5_WhatWaitsObeys: Section 3.5, MUST NOT exceed: records that wait
+// in DCCP's queue and have become too large for the path are not sent. Their
+// fate is told, so that the exporter sends them again, cut smaller; it is counted,
+// and those that fit go.
+func TestRFC5238_3_5_WhatWaitsObeys(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, s *secured) {
+		session, a := s.dial(s.dialer())
+		large := session.MaxMessage()
+		// Nothing is acknowledged: some messages go, the others wait.
+		s.lan.set(func(n *lan) { n.lose = func(p lanPacket) bool { return !toCollector(p) } })
+		const messages = 40
+		for i := range messages {
+			size := large
+			if i%2 == 1 {
+				size = 100
+			}
+			s.send(session, fmt.Sprintf("%0*d", size, i))
+		}
+		waiting := s.conn.Stats().Queued
+		s.lan.set(func(n *lan) { n.mtu, n.lose = 1000, nil })
+		shrunk := time.Now()
+		pass(30 * time.Second)
+		came := map[int]bool{}
+		for len(a.messages) > 0 {
+			i, err := strconv.Atoi(<-a.messages)
+			if err != nil {
+				t.Fatal(err)
+			}
+			came[i] = true
+		}
+		told := map[int]bool{}
+		for _, f := range s.carrier.Fates(nil) {
+			for id := f.First; id <= f.Last; id++ {
+				if _, twice := told[int(id)-1]; twice {
+					t.Errorf("message %d is told of twice", id-1)
+				}
+				told[int(id)-1] = f.Arrived
+			}
+		}
+		for i := range messages {
+			if arrived, known := told[i]; !known || arrived != came[i] {
+				t.Errorf("message %d: told %v (%v), came %v", i, arrived, known, came[i])
+			}
+			if i%2 == 1 && !came[i] {
+				t.Errorf("message %d fits and did not come", i)
+			}
+		}
+		st := s.conn.Stats()
+		// The first large one told us, by what the system said of it.
+		if refused := s.conn.e.Stats().SendRefused; waiting < messages/2 || st.Outgrown == 0 || int(st.Outgrown+refused) != messages-len(came) || refused > 1 {
+			t.Errorf("%d waited, %d came, %d refused, %+v", waiting, len(came), refused, st)
+		}
+		for _, p := range s.lan.packets(func(p lanPacket) bool { return p.at.After(shrunk) && p.octets > 1000 }) {
+			t.Errorf("%v of %d octets", p.Type, p.octets)
 		}
 		s.part(session, a)
 	})

@@ -70,7 +70,7 @@ func TestSessionSendsABatch(t *testing.T) {
 		}
 	})
 	for i := range n {
-		if got := <-k.got; got != fmt.Sprint(i) {
+		if got := wait(t, k.got, "a message"); got != fmt.Sprint(i) {
 			t.Fatalf("message %d is %q", i, got)
 		}
 	}
@@ -88,13 +88,13 @@ func TestSession(t *testing.T) {
 	if _, err := s.Send(t.Context(), []transport.Outgoing{{Data: []byte("a")}, {Data: make([]byte, s.MaxMessage()+1)}}); !errors.Is(err, transport.ErrTooLarge) {
 		t.Errorf("%v", err)
 	}
-	if got := <-k.got; got != "a" {
+	if got := wait(t, k.got, "the message"); got != "a" {
 		t.Errorf("%q", got)
 	}
 	if err := s.Close(within(t)); err != nil || s.Err() != nil {
 		t.Errorf("%v, %v", err, s.Err())
 	}
-	if reason := <-k.closed; reason != nil {
+	if reason := wait(t, k.closed, "the end"); reason != nil {
 		t.Errorf("closed in order, and told %v", reason)
 	}
 	// Close waits for the last word on what was sent.
@@ -111,14 +111,14 @@ func TestServerEnds(t *testing.T) {
 	if _, err := s.Send(t.Context(), []transport.Outgoing{{Data: []byte("a")}}); err != nil {
 		t.Fatal(err)
 	}
-	<-k.got
+	wait(t, k.got, "the message")
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	if reason := <-k.closed; !errors.Is(reason, transport.ErrClosed) {
+	if reason := wait(t, k.closed, "the end"); !errors.Is(reason, transport.ErrClosed) {
 		t.Errorf("%v", reason)
 	}
-	<-s.Done()
+	wait(t, s.Done(), "the session's end")
 	if !errors.Is(s.Err(), transport.ErrPeerClosed) {
 		t.Errorf("%v", s.Err())
 	}
@@ -127,7 +127,7 @@ func TestServerEnds(t *testing.T) {
 func TestServerRefuses(t *testing.T) {
 	k, s, stop := served(t, true)
 	_, _ = s.Send(t.Context(), []transport.Outgoing{{Data: []byte("a")}})
-	<-s.Done()
+	wait(t, s.Done(), "the session's end")
 	if _, ok := errors.AsType[*ResetError](s.Err()); !ok {
 		t.Errorf("%v", s.Err())
 	}

@@ -50,7 +50,7 @@ func connect(t testing.TB, l *Listener, to Addr, cfg Config) (client, server *Co
 	if _, err := client.Write([]byte("first")); err != nil {
 		t.Fatal(err)
 	}
-	if server, err = l.AcceptConn(); err != nil {
+	if server, err = l.accept(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, server, "first")
@@ -59,12 +59,28 @@ func connect(t testing.TB, l *Listener, to Addr, cfg Config) (client, server *Co
 
 func expect(t testing.TB, c *Conn, want string) {
 	t.Helper()
+	if got, err := next(c); err != nil || got != want {
+		t.Fatalf("read %q, %v; want %q", got, err, want)
+	}
+}
+
+// next reads a message.
+func next(c *Conn) (string, error) {
 	b := make([]byte, 2000)
 	c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, err := c.Read(b)
-	if err != nil || string(b[:n]) != want {
-		t.Fatalf("read %q, %v; want %q", b[:n], err, want)
+	return string(b[:n]), err
+}
+
+// wait awaits what comes at once, but for a busy machine.
+func wait[T any](t testing.TB, c <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-within(t).Done():
+		t.Fatalf("%s never came", what)
 	}
+	return v
 }
 
 // wantReset checks how a connection ended.

@@ -27,7 +27,7 @@ func TestRFC4340_8_3_TimeWaitOfDial(t *testing.T) {
 			if err := closes(c, s); err != nil {
 				t.Error(err)
 			}
-			<-c.Done()
+			wait(t, c.Done(), "the client's end")
 			c.e.wg.Wait() // its socket is closed
 			if !departed.waits(time.Now(), c.key) {
 				t.Error("not in TIMEWAIT")
@@ -59,7 +59,7 @@ func TestRFC4340_8_3_TimeWaitOfListen(t *testing.T) {
 	}
 	c, s := connect(t, l, l.Addr().(Addr), Config{})
 	c.Abort()
-	<-s.Done()
+	wait(t, s.Done(), "the server's end")
 	if n := l.e.Stats().Conns; n != 1 {
 		t.Errorf("%d connections in TIMEWAIT", n)
 	}

@@ -11,57 +11,16 @@ import (
 	"ipfixsuite/transport/dccp/wire"
 )
 
-var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// flow is one connection's halves over a line of its own.
-type flow struct {
-	*sim.Net
-	t           *testing.T
-	a, b        *ccidtest.Peer
-	na          *sim.Node
-	there, back *sim.Link
-}
-
-func newFlow(t *testing.T, seed uint64, there, back sim.LinkConfig) *flow {
-	f := &flow{Net: sim.New(seed, epoch), t: t}
-	f.a, f.b = ccidtest.New(ccid2.New(), epoch, 1000, there.Delay+back.Delay)
-	f.there, f.back = f.Link(there), f.Link(back)
-	f.na, _ = f.Connect(f.a, f.b, []*sim.Link{f.there}, []*sim.Link{f.back})
-	return f
-}
-
-func (f *flow) run(d time.Duration) {
-	f.t.Helper()
-	if err := f.Run(d); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-// each lets the application write a message, now and then.
-func (f *flow) each(period time.Duration, messages int) {
-	f.Every(period, period, func() bool {
-		if f.a.Backlog >= 0 {
-			f.a.Backlog += messages
-		}
-		f.na.Wake()
-		return true
-	})
-}
-
-func line(rate int64, queue int, delay time.Duration) sim.LinkConfig {
-	return sim.LinkConfig{Rate: rate, Queue: queue, Delay: delay}
-}
-
 // A window that is probed by losses at the queue's end: the line stays full,
 // no timeout is needed, and one packet or two are lost each time.
 func TestBottleneckIsFilled(t *testing.T) {
-	f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
-	f.a.Backlog = -1
-	f.run(5 * time.Second)
-	before := f.b.Octets
-	f.run(20 * time.Second)
-	s, l := f.a.Tx.Stats(), f.there.Stats()
-	rate := float64(f.b.Octets-before) * 8 / 20
+	f := ccidtest.NewFlow(t, ccid2.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f.A.Backlog = -1
+	f.Pass(5 * time.Second)
+	before := f.B.Octets
+	f.Pass(20 * time.Second)
+	s, l := f.A.Tx.Stats(), f.There.Stats()
+	rate := float64(f.B.Octets-before) * 8 / 20
 	t.Logf("%.2f of 10 Mbit/s, %+v, %+v", rate/1e6, s, l)
 	if rate < 9.5e6 {
 		t.Errorf("%.2f of 10 Mbit/s", rate/1e6)
@@ -78,19 +37,19 @@ func TestBottleneckIsFilled(t *testing.T) {
 // for lost is what the line lost, give or take what came too late, and no
 // packet is outstanding in the end.
 func TestAccountsHoldOnABadLine(t *testing.T) {
-	cfg := line(5e6, 50000, 20*time.Millisecond)
+	cfg := ccidtest.Line(5e6, 50000, 20*time.Millisecond)
 	cfg.Loss, cfg.BurstStart, cfg.BurstEnd = 0.005, 0.002, 0.5
 	cfg.Duplicate = 0.01
-	f := newFlow(t, 7, cfg, cfg)
-	f.a.Backlog = 20000
-	f.run(5 * time.Minute)
-	s, l := f.a.Tx.Stats(), f.there.Stats()
+	f := ccidtest.NewFlow(t, ccid2.New(), 7, cfg, cfg)
+	f.A.Backlog = 20000
+	f.Pass(5 * time.Minute)
+	s, l := f.A.Tx.Stats(), f.There.Stats()
 	t.Logf("%+v %+v", s, l)
-	if f.a.Backlog != 0 || s.Flight != 0 {
-		t.Fatalf("%d messages wait, %d packets outstanding", f.a.Backlog, s.Flight)
+	if f.A.Backlog != 0 || s.Flight != 0 {
+		t.Fatalf("%d messages wait, %d packets outstanding", f.A.Backlog, s.Flight)
 	}
-	if f.a.Sent-f.b.Got > s.Losses {
-		t.Errorf("%d messages did not arrive, the sender knows of %d", f.a.Sent-f.b.Got, s.Losses)
+	if f.A.Sent-f.B.Got > s.Losses {
+		t.Errorf("%d messages did not arrive, the sender knows of %d", f.A.Sent-f.B.Got, s.Losses)
 	}
 	// A timeout may give up what was only late, or whose acknowledgement was lost.
 	if lost := l.Lost + l.Overflowed; s.Losses > lost+lost/4 {
@@ -102,26 +61,26 @@ func TestAccountsHoldOnABadLine(t *testing.T) {
 // the transmit timeout brings the sender back, however long it takes.
 func TestSenderRecoversFromABlackout_RFC4341_5(t *testing.T) {
 	for _, out := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 5 * time.Minute} {
-		f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
-		f.a.Backlog = -1
-		f.run(5 * time.Second)
-		f.there.SetDown(true)
-		f.back.SetDown(true)
-		sent := f.a.Sent
-		f.run(out)
-		if n := f.a.Sent - sent; n > 150 {
+		f := ccidtest.NewFlow(t, ccid2.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+		f.A.Backlog = -1
+		f.Pass(5 * time.Second)
+		f.There.SetDown(true)
+		f.Back.SetDown(true)
+		sent := f.A.Sent
+		f.Pass(out)
+		if n := f.A.Sent - sent; n > 150 {
 			t.Errorf("%d packets into a dead line in %v", n, out)
 		}
-		f.there.SetDown(false)
-		f.back.SetDown(false)
+		f.There.SetDown(false)
+		f.Back.SetDown(false)
 		// The timer has backed off to 64 s at most; then slow start.
-		f.run(min(2*out, 65*time.Second) + 2*time.Second)
-		before := f.b.Octets
-		f.run(4 * time.Second)
-		if rate := float64(f.b.Octets-before) * 8 / 4; rate < 9e6 {
-			t.Errorf("%.2f Mbit/s after %v without a line: %+v", rate/1e6, out, f.a.Tx.Stats())
+		f.Pass(min(2*out, 65*time.Second) + 2*time.Second)
+		before := f.B.Octets
+		f.Pass(4 * time.Second)
+		if rate := float64(f.B.Octets-before) * 8 / 4; rate < 9e6 {
+			t.Errorf("%.2f Mbit/s after %v without a line: %+v", rate/1e6, out, f.A.Tx.Stats())
 		}
-		if f.a.Tx.Stats().Timeouts == 0 {
+		if f.A.Tx.Stats().Timeouts == 0 {
 			t.Errorf("no timeout in %v without a line", out)
 		}
 	}
@@ -161,32 +120,32 @@ func (l *linuxLike) AckSent(now time.Time, s wire.Seq, data bool) {
 func TestLoneMessagesDoNotTimeOut_RFC4341_6_1_2(t *testing.T) {
 	for _, linux := range []bool{false, true} {
 		for _, lossy := range []bool{false, true} {
-			f := newFlow(t, 3, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
+			f := ccidtest.NewFlow(t, ccid2.New(), 3, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
 			if lossy {
-				f.back.Set(sim.LinkConfig{Delay: 25 * time.Millisecond, Loss: 0.1})
+				f.Back.Set(sim.LinkConfig{Delay: 25 * time.Millisecond, Loss: 0.1})
 			}
 			if linux {
-				f.b.Rx = &linuxLike{Receiver: f.b.Rx, ratio: 2}
+				f.B.Rx = &linuxLike{Receiver: f.B.Rx, ratio: 2}
 			}
-			f.each(time.Second, 1)
-			f.run(100*time.Second + 500*time.Millisecond)
-			s := f.a.Tx.Stats()
-			if f.b.Got != 100 || s.Flight != 0 {
-				t.Errorf("linux %v: %d messages of 100 came, %+v", linux, f.b.Got, s)
+			f.Each(time.Second, 1)
+			f.Pass(100*time.Second + 500*time.Millisecond)
+			s := f.A.Tx.Stats()
+			if f.B.Got != 100 || s.Flight != 0 {
+				t.Errorf("linux %v: %d messages of 100 came, %+v", linux, f.B.Got, s)
 			}
 			// One acknowledgement in ten is lost; each of those is a timeout.
 			if !lossy && s.Timeouts != 0 || s.Timeouts > 20 {
 				t.Errorf("linux %v, lossy %v: %d timeouts", linux, lossy, s.Timeouts)
 			}
-			if n := f.b.Acks; n < 99 || n > 130 {
+			if n := f.B.Acks; n < 99 || n > 130 {
 				t.Errorf("linux %v: %d acknowledgements for 100 messages", linux, n)
 			}
 			// Then as much as will go: acknowledgements become fewer again.
-			f.a.Backlog = -1
-			f.na.Wake()
-			acks, got := f.b.Acks, f.b.Got
-			f.run(10 * time.Second)
-			acks, got = f.b.Acks-acks, f.b.Got-got
+			f.A.Backlog = -1
+			f.Node.Wake()
+			acks, got := f.B.Acks, f.B.Got
+			f.Pass(10 * time.Second)
+			acks, got = f.B.Acks-acks, f.B.Got-got
 			if per := float64(got) / float64(acks); !lossy && (per < 1.8 || per > 2.2) {
 				t.Errorf("linux %v: one acknowledgement for %.2f packets of bulk data", linux, per)
 			}
@@ -196,11 +155,11 @@ func TestLoneMessagesDoNotTimeOut_RFC4341_6_1_2(t *testing.T) {
 
 // Bursts of messages, as an exporter writes them: nothing stalls.
 func TestBurstsOfMessages(t *testing.T) {
-	f := newFlow(t, 3, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
-	f.each(5*time.Second, 7)
-	f.run(100*time.Second + 500*time.Millisecond)
-	if s := f.a.Tx.Stats(); f.b.Got != 140 || s.Timeouts != 0 || s.Flight != 0 {
-		t.Errorf("%d messages of 140 came, %+v", f.b.Got, s)
+	f := ccidtest.NewFlow(t, ccid2.New(), 3, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f.Each(5*time.Second, 7)
+	f.Pass(100*time.Second + 500*time.Millisecond)
+	if s := f.A.Tx.Stats(); f.B.Got != 140 || s.Timeouts != 0 || s.Flight != 0 {
+		t.Errorf("%d messages of 140 came, %+v", f.B.Got, s)
 	}
 }
 
@@ -209,14 +168,14 @@ func TestBurstsOfMessages(t *testing.T) {
 func TestAckRatioRelievesTheReversePath_RFC4341_6_1(t *testing.T) {
 	for _, c := range []struct{ loss, least, most, rate float64 }{{0, 1.9, 2.1, 9.5}, {0.02, 5, 20, 9}, {0.2, 5, 40, 2}} {
 		back := sim.LinkConfig{Delay: 25 * time.Millisecond, Loss: c.loss}
-		f := newFlow(t, 5, line(10e6, 64000, 25*time.Millisecond), back)
-		f.a.Backlog = -1
-		f.run(10 * time.Second)
-		acks, got := f.b.Acks, f.b.Got
-		f.run(20 * time.Second)
-		acks, got = f.b.Acks-acks, f.b.Got-got
+		f := ccidtest.NewFlow(t, ccid2.New(), 5, ccidtest.Line(10e6, 64000, 25*time.Millisecond), back)
+		f.A.Backlog = -1
+		f.Pass(10 * time.Second)
+		acks, got := f.B.Acks, f.B.Got
+		f.Pass(20 * time.Second)
+		acks, got = f.B.Acks-acks, f.B.Got-got
 		per, rate := float64(got)/float64(acks), float64(got)*8000/20/1e6
-		t.Logf("%.0f%% of the acknowledgements lost: one for %.1f packets, %.2f Mbit/s, %+v", 100*c.loss, per, rate, f.a.Tx.Stats())
+		t.Logf("%.0f%% of the acknowledgements lost: one for %.1f packets, %.2f Mbit/s, %+v", 100*c.loss, per, rate, f.A.Tx.Stats())
 		if per < c.least || per > c.most {
 			t.Errorf("%.0f%% of the acknowledgements lost: one for %.1f packets, want %v to %v", 100*c.loss, per, c.least, c.most)
 		}
@@ -229,18 +188,18 @@ func TestAckRatioRelievesTheReversePath_RFC4341_6_1(t *testing.T) {
 
 // RFC 4341, Section 7: marks do what losses do, without the losses.
 func TestMarksKeepTheQueueShort_RFC4341_7(t *testing.T) {
-	cfg := line(10e6, 64000, 25*time.Millisecond)
+	cfg := ccidtest.Line(10e6, 64000, 25*time.Millisecond)
 	cfg.MarkAt = 20000
-	f := newFlow(t, 1, cfg, line(10e6, 0, 25*time.Millisecond))
-	f.a.Capable = true
-	f.a.Backlog = -1
-	f.run(5 * time.Second)
-	before, lost := f.b.Octets, f.there.Stats().Overflowed
-	f.run(15 * time.Second)
-	rate := float64(f.b.Octets-before) * 8 / 15
-	s := f.a.Tx.Stats()
-	t.Logf("%.2f Mbit/s, %+v, %+v", rate/1e6, s, f.there.Stats())
-	if n := f.there.Stats().Overflowed - lost; n != 0 || s.Reductions < 5 || rate < 8.5e6 {
+	f := ccidtest.NewFlow(t, ccid2.New(), 1, cfg, ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f.A.Capable = true
+	f.A.Backlog = -1
+	f.Pass(5 * time.Second)
+	before, lost := f.B.Octets, f.There.Stats().Overflowed
+	f.Pass(15 * time.Second)
+	rate := float64(f.B.Octets-before) * 8 / 15
+	s := f.A.Tx.Stats()
+	t.Logf("%.2f Mbit/s, %+v, %+v", rate/1e6, s, f.There.Stats())
+	if n := f.There.Stats().Overflowed - lost; n != 0 || s.Reductions < 5 || rate < 8.5e6 {
 		t.Errorf("%d lost, %d reductions, %.2f Mbit/s", n, s.Reductions, rate/1e6)
 	}
 }

@@ -200,5 +200,11 @@ func (r *rate) timeout() time.Duration {
 	if !r.first && r.x >= r.s {
 		return firstNoFeedback
 	}
-	return max(4*r.rtt, time.Duration(2*r.s/r.x*float64(time.Second)), minNoFeedback)
+	return max(r.patience(), minNoFeedback)
+}
+
+// patience is RFC 5348's own nofeedback interval (Section 4.3, step 3), as far
+// as a timer's grain goes: feedback comes sooner from a receiver that keeps up.
+func (r *rate) patience() time.Duration {
+	return max(4*r.rtt, time.Duration(2*r.s/r.x*float64(time.Second)), timerGrain)
 }

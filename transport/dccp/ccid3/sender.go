@@ -19,6 +19,7 @@ type Sender struct {
 
 	timer    time.Time // nofeedback timer; zero: not running
 	sentData bool      // since the timer was set
+	unheard  time.Time // when the first data went since the latest feedback; zero: none did
 	got      bool      // feedback, at least once
 	latest   wire.Seq  // the number of the latest feedback packet
 
@@ -45,6 +46,10 @@ func NewSender(s ccid.Setup) *Sender {
 // Allowed implements ccid.Sender.
 func (v *Sender) Allowed(now time.Time, _ int) (bool, time.Time) {
 	v.clock = now
+	if v.overdue(now) {
+		v.full = now.Sub(v.start)
+		return false, time.Time{}
+	}
 	at := v.pace.allowed(now, v.rate.rtt)
 	if !now.Before(at) {
 		return true, time.Time{}
@@ -52,6 +57,18 @@ func (v *Sender) Allowed(now time.Time, _ int) (bool, time.Time) {
 	// A message waits and may not go: not the application limits the rate.
 	v.full = now.Sub(v.start)
 	return false, v.pace.wake(now, at, v.rate.rtt)
+}
+
+// overdue reports whether a receiver that keeps up would have been heard of. The
+// rate is halved only when its host has been silent for longer than a busy one
+// may be (minNoFeedback), but on a short path that is thousands of packets,
+// more than its socket holds: nothing more goes until it is heard of.
+func (v *Sender) overdue(now time.Time) bool {
+	if v.unheard.IsZero() || !v.rate.first {
+		return false
+	}
+	wait := v.rate.patience()
+	return wait < minNoFeedback && now.Sub(v.unheard) >= wait
 }
 
 // CCVal implements ccid.Sender.
@@ -83,6 +100,9 @@ func (v *Sender) data(now time.Time, s ccid.Sent) {
 	}
 	v.rate.size(s.Size)
 	v.sentData = true
+	if v.unheard.IsZero() {
+		v.unheard = now
+	}
 	v.pace.sent(now)
 	v.retime()
 	if v.timer.IsZero() {
@@ -117,6 +137,7 @@ func (v *Sender) Advance(now time.Time) {
 		return
 	}
 	idle := !v.sentData
+	v.unheard = time.Time{}
 	before := v.rate.x
 	v.rate.expired(now, idle)
 	v.retime()

@@ -50,7 +50,7 @@ func (r *rig) until(d time.Duration) (n int) {
 	for {
 		n += r.fill()
 		_, at := r.Allowed(r.now, r.size)
-		if at.After(end) {
+		if at.IsZero() || at.After(end) { // zero: feedback alone lets it go on
 			r.now = end
 			return n
 		}
@@ -65,11 +65,14 @@ func (r *rig) round(d time.Duration, recv float64, inverse uint32) {
 	r.feedback(recv, inverse)
 }
 
-func (r *rig) feedback(recv float64, inverse uint32) {
+func (r *rig) feedback(recv float64, inverse uint32) { r.feedbackAfter(100*ms, recv, inverse) }
+
+// feedbackAfter is feedback after another round trip.
+func (r *rig) feedbackAfter(rtt time.Duration, recv float64, inverse uint32) {
 	if inverse == 0 {
 		inverse = noLoss
 	}
-	sent := r.now.Add(-100 * ms).Sub(epoch)
+	sent := r.now.Add(-rtt).Sub(epoch)
 	n := r.next - 1
 	for n > 0 && r.hist.at(seq(n)).at > sent {
 		n--
@@ -309,6 +312,45 @@ func TestNoFeedbackTimerOnShortPaths_RFC4342_5(t *testing.T) {
 		r.send(1)
 		if got := r.Next().Sub(r.now); got != want {
 			t.Errorf("%v for a round trip of %v, want %v", got, rtt, want)
+		}
+	}
+}
+
+// On such a path nothing more goes meanwhile: what the rate allows in four round
+// trips, or what a timer's grain takes, is all that a receiver that stands still
+// has to bear, and not what it allows until the nofeedback timer.
+func TestNothingGoesWhileFeedbackIsOverdue(t *testing.T) {
+	for _, row := range []struct{ rtt, most time.Duration }{
+		{100 * time.Microsecond, timerGrain}, {2 * ms, 8 * ms}, {20 * ms, 80 * ms}, {30 * ms, time.Minute},
+	} {
+		r := newRig(t, row.rtt)
+		sent := func(d time.Duration) (n int) {
+			for end := r.now.Add(d); !r.now.After(end); r.pass(10 * time.Microsecond) {
+				n += r.fill()
+			}
+			return n
+		}
+		sent(row.rtt)
+		for range 8 { // slow start, to thousands of packets a second
+			r.feedbackAfter(row.rtt, 1e9, 0)
+			sent(row.rtt)
+		}
+		r.feedbackAfter(row.rtt, 1e9, 0)
+		perSecond := r.Stats().Rate / 1000
+		silence := 99 * ms
+		want := perSecond * min(row.most, silence).Seconds()
+		n := float64(sent(silence))
+		if n < 0.8*want-8 || n > 1.2*want+8 {
+			t.Errorf("round trip %v: %.0f packets without feedback, at %.0f a second; want %.0f", row.rtt, n, perSecond, want)
+		}
+		// Feedback lets it go on, and so does the nofeedback timer.
+		if r.feedbackAfter(row.rtt, 1e9, 0); sent(row.rtt) == 0 {
+			t.Errorf("round trip %v: feedback came, and nothing goes", row.rtt)
+		}
+		sent(silence)
+		r.now = r.Next()
+		if r.Advance(r.now); sent(row.rtt) == 0 {
+			t.Errorf("round trip %v: nothing goes after the nofeedback timer", row.rtt)
 		}
 	}
 }

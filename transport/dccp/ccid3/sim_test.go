@@ -8,39 +8,8 @@ import (
 
 	"ipfixsuite/transport/dccp/ccid3"
 	"ipfixsuite/transport/dccp/ccidtest"
-	"ipfixsuite/transport/dccp/sim"
 	"ipfixsuite/transport/dccp/wire"
 )
-
-var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// flow is one connection's halves over a line of its own.
-type flow struct {
-	*sim.Net
-	t           *testing.T
-	a, b        *ccidtest.Peer
-	na          *sim.Node
-	there, back *sim.Link
-}
-
-func newFlow(t *testing.T, seed uint64, there, back sim.LinkConfig) *flow {
-	f := &flow{Net: sim.New(seed, epoch), t: t}
-	f.a, f.b = ccidtest.New(ccid3.New(), epoch, 1000, there.Delay+back.Delay)
-	f.there, f.back = f.Link(there), f.Link(back)
-	f.na, _ = f.Connect(f.a, f.b, []*sim.Link{f.there}, []*sim.Link{f.back})
-	return f
-}
-
-func (f *flow) run(d time.Duration) {
-	f.t.Helper()
-	if err := f.Run(d); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-func line(rate int64, queue int, delay time.Duration) sim.LinkConfig {
-	return sim.LinkConfig{Rate: rate, Queue: queue, Delay: delay}
-}
 
 // losses drops packets by chance and counts loss events by the clock: the
 // truth to hold the receiver's window counters and the sender's arithmetic
@@ -75,25 +44,25 @@ func TestRateFollowsTheEquation_RFC5348_3_1(t *testing.T) {
 	const rtt = 20 * time.Millisecond
 	for _, p := range []float64{0.001, 0.01, 0.05} {
 		for seed := range uint64(2) {
-			f := newFlow(t, seed, line(200e6, 0, rtt/2), line(200e6, 0, rtt/2))
+			f := ccidtest.NewFlow(t, ccid3.New(), seed, ccidtest.Line(200e6, 0, rtt/2), ccidtest.Line(200e6, 0, rtt/2))
 			l := &losses{rnd: rand.New(rand.NewPCG(seed, 9)), p: p, rtt: rtt}
-			f.there.Filter = l.filter
-			f.a.Backlog = -1
-			f.run(10 * time.Second)
+			f.There.Filter = l.filter
+			f.A.Backlog = -1
+			f.Pass(10 * time.Second)
 			*l = losses{rnd: l.rnd, p: p, rtt: rtt}
 			const seconds = 25
 			down, up := 1.0, 1.0
-			last := f.a.Tx.Stats().Rate
+			last := f.A.Tx.Stats().Rate
 			var rates []float64
 			for range seconds {
-				before := f.a.Sent
+				before := f.A.Sent
 				for range int(time.Second / rtt) {
-					f.run(rtt)
-					x := f.a.Tx.Stats().Rate
+					f.Pass(rtt)
+					x := f.A.Tx.Stats().Rate
 					down, up = min(down, x/last), max(up, x/last)
 					last = x
 				}
-				rates = append(rates, float64(f.a.Sent-before)*1000)
+				rates = append(rates, float64(f.A.Sent-before)*1000)
 			}
 			mean := float64(l.packets) * 1000 / seconds
 			e := float64(l.events) / float64(l.packets)
@@ -120,45 +89,45 @@ func TestRateFollowsTheEquation_RFC5348_3_1(t *testing.T) {
 
 // A bottleneck is filled, and once slow start is over hardly anything is lost.
 func TestBottleneckIsFilled(t *testing.T) {
-	f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
-	f.a.Backlog = -1
-	f.run(20 * time.Second)
-	before, lost := f.b.Octets, f.there.Stats().Overflowed
-	f.run(30 * time.Second)
-	rate := float64(f.b.Octets-before) * 8 / 30
-	lost = f.there.Stats().Overflowed - lost
-	t.Logf("%.2f Mbit/s, %d lost, %+v", rate/1e6, lost, f.a.Tx.Stats())
+	f := ccidtest.NewFlow(t, ccid3.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f.A.Backlog = -1
+	f.Pass(20 * time.Second)
+	before, lost := f.B.Octets, f.There.Stats().Overflowed
+	f.Pass(30 * time.Second)
+	rate := float64(f.B.Octets-before) * 8 / 30
+	lost = f.There.Stats().Overflowed - lost
+	t.Logf("%.2f Mbit/s, %d lost, %+v", rate/1e6, lost, f.A.Tx.Stats())
 	if rate < 9.3e6 || lost > 30 {
 		t.Errorf("%.2f of 10 Mbit/s, %d lost", rate/1e6, lost)
 	}
-	if acks := float64(f.b.Acks) / 50; acks < 8 || acks > 25 {
+	if acks := float64(f.B.Acks) / 50; acks < 8 || acks > 25 {
 		t.Errorf("%.1f feedback packets a second, at 50 to 100 ms of round trip", acks)
 	}
 }
 
 // Reordering by two packets and duplicates are no losses.
 func TestReorderingIsNoLoss(t *testing.T) {
-	cfg := line(0, 0, 25*time.Millisecond)
+	cfg := ccidtest.Line(0, 0, 25*time.Millisecond)
 	cfg.Reorder, cfg.ReorderBy, cfg.Duplicate = 0.05, 2500*time.Microsecond, 0.02
-	f := newFlow(t, 1, cfg, cfg)
+	f := ccidtest.NewFlow(t, ccid3.New(), 1, cfg, cfg)
 	// A thousand messages a second: two packets overtake at most.
 	f.Every(0, time.Millisecond, func() bool {
-		f.a.Backlog++
-		f.na.Wake()
+		f.A.Backlog++
+		f.Node.Wake()
 		return true
 	})
 	// What had to wait in slow start has gone, closer together than that.
-	f.run(10 * time.Second)
-	if f.a.Backlog > 0 {
-		t.Fatalf("%d messages wait", f.a.Backlog)
+	f.Pass(10 * time.Second)
+	if f.A.Backlog > 0 {
+		t.Fatalf("%d messages wait", f.A.Backlog)
 	}
-	reduced, lost, got := f.a.Tx.Stats().Reductions, f.b.Rx.Stats().Losses, f.b.Got
-	f.run(50 * time.Second)
-	if f.b.Got-got < 49990 || f.there.Stats().Reordered < 2000 {
-		t.Fatalf("%d messages, %+v", f.b.Got, f.there.Stats())
+	reduced, lost, got := f.A.Tx.Stats().Reductions, f.B.Rx.Stats().Losses, f.B.Got
+	f.Pass(50 * time.Second)
+	if f.B.Got-got < 49990 || f.There.Stats().Reordered < 2000 {
+		t.Fatalf("%d messages, %+v", f.B.Got, f.There.Stats())
 	}
-	if f.a.Tx.Stats().Reductions != reduced || f.b.Rx.Stats().Losses != lost {
-		t.Errorf("%+v, %+v", f.a.Tx.Stats(), f.b.Rx.Stats())
+	if f.A.Tx.Stats().Reductions != reduced || f.B.Rx.Stats().Losses != lost {
+		t.Errorf("%+v, %+v", f.A.Tx.Stats(), f.B.Rx.Stats())
 	}
 }
 
@@ -166,27 +135,27 @@ func TestReorderingIsNoLoss(t *testing.T) {
 // is back, so is the sender.
 func TestSenderRecoversFromABlackout_RFC5348_4_4(t *testing.T) {
 	for _, out := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 10 * time.Minute} {
-		f := newFlow(t, 1, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
-		f.a.Backlog = -1
-		f.run(10 * time.Second)
-		f.there.SetDown(true)
-		f.back.SetDown(true)
-		sent := f.a.Sent
-		f.run(out)
-		if n := f.a.Sent - sent; n > 1500 {
+		f := ccidtest.NewFlow(t, ccid3.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+		f.A.Backlog = -1
+		f.Pass(10 * time.Second)
+		f.There.SetDown(true)
+		f.Back.SetDown(true)
+		sent := f.A.Sent
+		f.Pass(out)
+		if n := f.A.Sent - sent; n > 1500 {
 			t.Errorf("%d packets into a dead line in %v", n, out)
 		}
-		slow := f.a.Tx.Stats().Rate
-		f.there.SetDown(false)
-		f.back.SetDown(false)
+		slow := f.A.Tx.Stats().Rate
+		f.There.SetDown(false)
+		f.Back.SetDown(false)
 		// A packet in 64 seconds at the slowest.
-		f.run(min(2*out, 65*time.Second) + 20*time.Second)
-		before := f.b.Octets
-		f.run(10 * time.Second)
-		rate := float64(f.b.Octets-before) * 8 / 10
-		t.Logf("%v: down to %.0f octets/s, back at %.2f Mbit/s, %+v", out, slow, rate/1e6, f.a.Tx.Stats())
+		f.Pass(min(2*out, 65*time.Second) + 20*time.Second)
+		before := f.B.Octets
+		f.Pass(10 * time.Second)
+		rate := float64(f.B.Octets-before) * 8 / 10
+		t.Logf("%v: down to %.0f octets/s, back at %.2f Mbit/s, %+v", out, slow, rate/1e6, f.A.Tx.Stats())
 		if rate < 5e6 {
-			t.Errorf("%.2f Mbit/s after %v without a line: %+v", rate/1e6, out, f.a.Tx.Stats())
+			t.Errorf("%.2f Mbit/s after %v without a line: %+v", rate/1e6, out, f.A.Tx.Stats())
 		}
 	}
 }
@@ -195,18 +164,18 @@ func TestSenderRecoversFromABlackout_RFC5348_4_4(t *testing.T) {
 // a burst, before the sender gives it up; nothing is taken for lost.
 func TestLoneMessages(t *testing.T) {
 	for _, burst := range []int{1, 7} {
-		f := newFlow(t, 3, line(10e6, 64000, 25*time.Millisecond), line(10e6, 0, 25*time.Millisecond))
+		f := ccidtest.NewFlow(t, ccid3.New(), 3, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
 		f.Every(time.Second, time.Second, func() bool {
-			f.a.Backlog += burst
-			f.na.Wake()
+			f.A.Backlog += burst
+			f.Node.Wake()
 			return true
 		})
-		f.run(100*time.Second + 900*time.Millisecond)
-		s := f.a.Tx.Stats()
-		if want := uint64(100 * burst); f.b.Got != want || s.Timeouts != 0 || s.Reductions != 0 {
-			t.Errorf("bursts of %d: %d messages of %d came, %+v", burst, f.b.Got, want, s)
+		f.Pass(100*time.Second + 900*time.Millisecond)
+		s := f.A.Tx.Stats()
+		if want := uint64(100 * burst); f.B.Got != want || s.Timeouts != 0 || s.Reductions != 0 {
+			t.Errorf("bursts of %d: %d messages of %d came, %+v", burst, f.B.Got, want, s)
 		}
-		if n := f.b.Acks; n < 100 || n > 320 {
+		if n := f.B.Acks; n < 100 || n > 320 {
 			t.Errorf("bursts of %d: %d feedback packets in 100 s", burst, n)
 		}
 		// Idleness has not taken the rate below that of a new connection.
@@ -221,14 +190,14 @@ func TestLoneMessages(t *testing.T) {
 func TestDialects(t *testing.T) {
 	var rates []float64
 	for _, only := range []wire.OptionType{wire.OptLossEventRate, wire.OptLossIntervals} {
-		cfg := line(0, 0, 25*time.Millisecond)
+		cfg := ccidtest.Line(0, 0, 25*time.Millisecond)
 		cfg.Loss = 0.01
-		f := newFlow(t, 3, cfg, line(0, 0, 25*time.Millisecond))
-		f.b.Rx.Feature(wire.FeatSendLossEventRate, 1)
-		f.b.Only = func(o wire.OptionType) bool { return o == only || o == wire.OptReceiveRate }
-		f.a.Backlog = -1
-		f.run(60 * time.Second)
-		rates = append(rates, float64(f.b.Octets)/60)
+		f := ccidtest.NewFlow(t, ccid3.New(), 3, cfg, ccidtest.Line(0, 0, 25*time.Millisecond))
+		f.B.Rx.Feature(wire.FeatSendLossEventRate, 1)
+		f.B.Only = func(o wire.OptionType) bool { return o == only || o == wire.OptReceiveRate }
+		f.A.Backlog = -1
+		f.Pass(60 * time.Second)
+		rates = append(rates, float64(f.B.Octets)/60)
 	}
 	t.Logf("octets/s: by loss event rate %.0f, by loss intervals %.0f", rates[0], rates[1])
 	if q := rates[0] / rates[1]; q < 0.85 || q > 1.15 {
@@ -238,17 +207,17 @@ func TestDialects(t *testing.T) {
 
 // RFC 4342, Section 7: marks do what losses do, without the losses.
 func TestMarksKeepTheQueueShort_RFC4342_7(t *testing.T) {
-	cfg := line(10e6, 64000, 25*time.Millisecond)
+	cfg := ccidtest.Line(10e6, 64000, 25*time.Millisecond)
 	cfg.MarkAt = 20000
-	f := newFlow(t, 1, cfg, line(10e6, 0, 25*time.Millisecond))
-	f.a.Capable = true
-	f.a.Backlog = -1
-	f.run(20 * time.Second)
-	before, st := f.b.Octets, f.there.Stats()
-	f.run(20 * time.Second)
-	rate := float64(f.b.Octets-before) * 8 / 20
-	now := f.there.Stats()
-	t.Logf("%.2f Mbit/s, %+v, %+v", rate/1e6, f.a.Tx.Stats(), now)
+	f := ccidtest.NewFlow(t, ccid3.New(), 1, cfg, ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f.A.Capable = true
+	f.A.Backlog = -1
+	f.Pass(20 * time.Second)
+	before, st := f.B.Octets, f.There.Stats()
+	f.Pass(20 * time.Second)
+	rate := float64(f.B.Octets-before) * 8 / 20
+	now := f.There.Stats()
+	t.Logf("%.2f Mbit/s, %+v, %+v", rate/1e6, f.A.Tx.Stats(), now)
 	if now.Overflowed != st.Overflowed || now.Marked == st.Marked || rate < 8e6 {
 		t.Errorf("%d lost, %d marked, %.2f Mbit/s", now.Overflowed-st.Overflowed, now.Marked-st.Marked, rate/1e6)
 	}

@@ -30,7 +30,8 @@ const (
 	// before the peer said anything about message Event.Message.
 	EventUnconfirmed
 	// EventDropped: message Event.Message left the queue without being sent:
-	// by the queue's policy, or because the connection ended.
+	// by the queue's policy, because the MPS has become less than its size, or
+	// because the connection ended.
 	EventDropped
 	// EventWritable: there is room in the queue after ErrQueueFull.
 	EventWritable

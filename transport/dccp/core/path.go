@@ -48,15 +48,15 @@ func (c *Conn) MPS() int { return max(c.path.mtu-wire.DataAckHeader-optionRoom, 
 func (c *Conn) MTU() int { return c.path.mtu }
 
 // SetMTU tells the packet size of the path, in octets from the DCCP header on,
-// when the carrier learns it from its interface or socket. Messages that are
-// already queued and too large for it go as fragments.
+// when the carrier learns it from its interface or socket. Messages that wait and
+// exceed the MPS then are dropped, and told of (EventDropped).
 func (c *Conn) SetMTU(now time.Time, mtu int) {
 	mtu = min(max(mtu, MinMTU), wire.MaxPacket)
 	if c.ended() || mtu == c.path.mtu {
 		return
 	}
 	c.path.most, c.path.failed = max(mtu, c.path.most), 0
-	c.setMTU(mtu)
+	c.setMTU(now, mtu)
 	c.startProbing(now)
 }
 
@@ -80,19 +80,29 @@ func (c *Conn) PacketTooBig(now time.Time, mtu int, seq wire.Seq) bool {
 		return c.path.size > mtu
 	}
 	c.path.failed = mtu + 1
-	c.setMTU(mtu)
+	c.setMTU(now, mtu)
 	c.path.size, c.path.next = 0, now.Add(probeAgain)
 	return true
 }
 
 func (c *Conn) ended() bool { return c.state == StateClosed || c.state == StateTimeWait }
 
-func (c *Conn) setMTU(mtu int) {
+func (c *Conn) setMTU(now time.Time, mtu int) {
 	c.path.mtu = mtu
 	if c.sender != nil {
 		c.sender.SetMPS(c.MPS())
 	}
 	c.events.push(Event{Kind: EventMPS})
+	// What waits and does not fit any more is not sent: whole, the path would
+	// not carry it, and a DTLS record must not exceed the packet size in force
+	// (RFC 5238, Section 3.5, MUST NOT). Its fate is known at once.
+	before := c.queue.n
+	c.queue.dropLarger(c.MPS(), c.dropped)
+	if n := before - c.queue.n; n > 0 {
+		c.stats.Outgrown += uint64(n)
+		c.roomMade()
+		c.drained(now)
+	}
 }
 
 // startProbing begins a search if there is room for one.
@@ -169,7 +179,7 @@ func (c *Conn) probed(now time.Time, ack wire.Seq) {
 		return
 	}
 	if p.size > p.mtu {
-		c.setMTU(p.size)
+		c.setMTU(now, p.size)
 	}
 	p.size, p.tries, p.due, p.next = 0, 0, false, now
 }
@@ -192,7 +202,7 @@ func (c *Conn) suspectHole(now time.Time) {
 	p.hole = now
 	if p.holes >= blackHole && p.mtu > DefaultMTU {
 		p.failed = p.mtu
-		c.setMTU(DefaultMTU)
+		c.setMTU(now, DefaultMTU)
 		p.size, p.next, p.holes = 0, now.Add(holeAgain), 0
 	}
 }

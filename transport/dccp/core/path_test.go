@@ -1,6 +1,10 @@
 package core
 
 import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,12 +103,6 @@ func TestPacketTooBig(t *testing.T) {
 	if p.a.c.MTU() != 1472 {
 		t.Fatal(p.a.c.MTU())
 	}
-	// A message that waits and is now too large goes in fragments (Section
-	// 14.2, MUST NOT otherwise).
-	p.a.c.sender.(*plainSender).hold = true
-	if err := p.a.c.Send(p.now, 2, make([]byte, 1400)); err != nil {
-		t.Fatal(err)
-	}
 	if !p.a.c.PacketTooBig(p.now, 1300, seq) {
 		t.Error("not believed")
 	}
@@ -115,10 +113,86 @@ func TestPacketTooBig(t *testing.T) {
 	if err := p.a.c.Send(p.now, 3, make([]byte, 1400)); err == nil {
 		t.Error("a message above the MPS was taken")
 	}
-	p.a.c.sender.(*plainSender).hold = false
-	_, s, ok := p.a.c.AppendPacket(p.now, nil)
-	if !ok || s.Message != 2 || !s.MayFragment {
-		t.Errorf("%+v", s)
+}
+
+// RFC 5238, Section 3.5, MUST NOT exceed the packet size in force: what waits
+// when that shrinks, and does not fit, is told of at once as never sent; what
+// fits goes, in its order, and there is room again.
+func TestShrunkMPSDropsWhatDoesNotFit(t *testing.T) {
+	cfg := plainConfig()
+	cfg.MTU, cfg.QueueMessages = 1472, 6
+	shrink := map[string]func(p *pair) bool{
+		"told by the carrier": func(p *pair) bool { p.a.c.SetMTU(p.now, 600); return true },
+		"told by ICMP":        func(p *pair) bool { return p.a.c.PacketTooBig(p.now, 600, p.a.c.gss) },
+	}
+	for name, shrink := range shrink {
+		t.Run(name, func(t *testing.T) {
+			p, s := held(t, cfg)
+			most := 600 - wire.DataAckHeader - optionRoom
+			for i, octets := range []int{1400, 100, most, most + 1, 1400, most} {
+				if err := p.a.c.Send(p.now, uint64(i), bytes.Repeat([]byte{byte(i)}, octets)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := p.a.c.Send(p.now, 6, nil); !errors.Is(err, ErrQueueFull) {
+				t.Fatal(err)
+			}
+			if !shrink(p) {
+				t.Fatal("not believed")
+			}
+			p.a.drain()
+			if !slices.Equal(p.a.ids[EventDropped], []uint64{0, 3, 4}) || p.a.count(EventWritable) != 1 {
+				t.Errorf("%v", p.a.ids)
+			}
+			if st := p.a.c.Stats(); st.Outgrown != 3 || st.QueueDrops != 3 || st.Queued != 3 {
+				t.Errorf("%+v", st)
+			}
+			if id, ok := p.a.c.Oldest(); !ok || id != 1 {
+				t.Errorf("message %d is the oldest", id)
+			}
+			// What has become free is used again.
+			if err := p.a.c.Send(p.now, 6, bytes.Repeat([]byte{6}, most)); err != nil {
+				t.Fatal(err)
+			}
+			s.hold = false
+			from := len(p.a.sent)
+			p.exchange()
+			for _, q := range p.a.sent[from:] {
+				if size(&q) > 600 {
+					t.Errorf("%v of %d octets", q.Type, size(&q))
+				}
+			}
+			if slices.Sort(p.a.ids[EventDelivered]); !slices.Equal(p.a.ids[EventDelivered], []uint64{1, 2, 5, 6}) || len(p.b.got) != 4 {
+				t.Errorf("%v, %d came", p.a.ids, len(p.b.got))
+			}
+			for i, id := range []byte{1, 2, 5, 6} {
+				if got := p.b.got[i]; got == "" || strings.Trim(got, string(id)) != "" {
+					t.Errorf("message %d is not what was sent", id)
+				}
+			}
+			if _, ok := p.a.c.Oldest(); ok {
+				t.Error("something waits")
+			}
+		})
+	}
+}
+
+// A connection that is closed while only what does not fit waits, ends.
+func TestShrunkMPSWhileClosing(t *testing.T) {
+	cfg := plainConfig()
+	cfg.MTU = 1472
+	p, _ := held(t, cfg)
+	if err := p.a.c.Send(p.now, 1, make([]byte, 1400)); err != nil {
+		t.Fatal(err)
+	}
+	p.a.c.Close(p.now)
+	p.exchange()
+	p.wantStates(StateOpen, StateOpen)
+	p.a.c.SetMTU(p.now, 600)
+	p.exchange()
+	p.wantStates(StateTimeWait, StateClosed)
+	if p.a.count(EventDropped) != 1 {
+		t.Errorf("%v", p.a.ids)
 	}
 }
 
@@ -161,9 +235,9 @@ func TestBlackHole(t *testing.T) {
 	if p.a.c.MTU() != DefaultMTU {
 		t.Fatalf("packet size %d, %+v", p.a.c.MTU(), p.a.c.Stats().Sender)
 	}
-	// What was queued before goes in fragments, which pass.
-	p.lose = func(_ bool, q *wire.Packet) bool {
-		return size(q) > carries && q.Type != wire.Data && q.Type != wire.DataAck
+	// What waited is given up, and told of; no fate stays open.
+	if n := p.a.c.Stats().Outgrown; n == 0 || p.a.count(EventDropped) != int(n) {
+		t.Errorf("%d messages outgrown, %v", n, p.a.ids)
 	}
 	from := len(p.b.got)
 	for i := range 20 {

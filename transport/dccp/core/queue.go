@@ -95,6 +95,23 @@ func (q *queue) front() (id uint64, msg []byte) {
 	return m.id, q.octets[m.at : m.at+m.size]
 }
 
+// dropLarger takes out the messages of more than size octets. The octets between
+// those that stay are free again when these have gone.
+func (q *queue) dropLarger(size int, dropped func(id uint64)) {
+	kept := 0
+	for i := range q.n {
+		m := *q.mark(i)
+		if m.size > size {
+			q.used -= m.size
+			dropped(m.id)
+			continue
+		}
+		*q.mark(kept) = m
+		kept++
+	}
+	q.n = kept
+}
+
 func (q *queue) pop() mark {
 	m := *q.mark(0)
 	q.head = (q.head + 1) & (len(q.marks) - 1)

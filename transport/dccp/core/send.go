@@ -55,7 +55,7 @@ type Sent struct {
 	Message    uint64
 	HasMessage bool
 	// MayFragment: not to be sent with Don't Fragment (RFC 4340, Section
-	// 14.2): handshakes, Resets, and messages from before the MPS shrank.
+	// 14.2): handshakes and Resets.
 	MayFragment bool
 }
 
@@ -261,23 +261,34 @@ func (c *Conn) appendMessage(now time.Time, b []byte, t wire.Type, opts []byte, 
 			flags |= sentAcks | uint64(c.in.head)
 		}
 	}
-	before := len(b)
 	b, s := c.emit(now, b, &p, opts, flags)
 	c.queue.pop()
 	s.Message, s.HasMessage = id, true
-	s.MayFragment = len(b)-before > c.path.mtu
 	c.stats.DataSent++
 	c.stats.BytesSent += uint64(len(msg))
 	c.events.push(Event{Kind: EventTransmitted, Message: id})
 	if t == wire.DataAck {
 		c.receiver.AckSent(now, p.Seq, true)
 	}
+	c.roomMade()
+	c.drained(now)
+	return b, s, true
+}
+
+// roomMade tells whoever found the queue full when it is half empty.
+func (c *Conn) roomMade() {
 	if c.full && c.queue.n <= c.cfg.QueueMessages/2 && c.queue.used <= c.cfg.QueueBytes/2 {
 		c.full = false
 		c.events.push(Event{Kind: EventWritable})
 	}
-	c.drained(now)
-	return b, s, true
+}
+
+// Oldest is the id of the message that has waited longest; false: none waits.
+func (c *Conn) Oldest() (id uint64, ok bool) {
+	if c.queue.n == 0 {
+		return 0, false
+	}
+	return c.queue.mark(0).id, true
 }
 
 // coverage is the checksum coverage of a packet with so much data: what was

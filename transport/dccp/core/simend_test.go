@@ -184,7 +184,7 @@ func (e *simEnd) judge(b []byte, s Sent) {
 	if !s.MayFragment && len(b) > max(e.c.path.mtu, e.c.path.size) && e.c.path.mtu > 0 {
 		e.fault("%v of %d octets, packet size is %d", p.Type, len(b), e.c.path.mtu)
 	}
-	if s.HasMessage && s.MayFragment && len(p.Data) <= e.c.MPS() {
+	if s.HasMessage && (s.MayFragment || len(p.Data) > e.c.MPS()) {
 		e.fault("%v of %d octets with a message of %d, MPS %d", p.Type, len(b), len(p.Data), e.c.MPS())
 	}
 	stray := e.c.State() == StateTimeWait

@@ -11,6 +11,7 @@ type Stats struct {
 	Delivered, Lost, Unconfirmed uint64 // messages
 	QueueDrops                   uint64 // messages that never were sent
 	TooLarge                     uint64 // messages refused for their size
+	Outgrown                     uint64 // of QueueDrops, for their size: the MPS had shrunk while they waited
 	Queued                       int    // messages that wait now
 	Retransmits                  uint64 // Requests, Closes and CloseReqs sent again
 	SyncsSent, SyncsReceived     uint64
