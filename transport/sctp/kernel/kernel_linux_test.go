@@ -401,6 +401,25 @@ func testShutdown(t *testing.T) {
 		e.Abort("and again")
 	}
 
+	// On a long way, too, nobody is sent an ABORT by who was told first.
+	harness.Run(t, "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "60ms")
+	aborts := aborted(t)
+	c, s = pair(t, sctp.Config{}, sctp.Config{})
+	if err := c.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.over(t); !errors.Is(err, transport.ErrPeerClosed) {
+		t.Errorf("server: %v", err)
+	}
+	s.Abort("frees it")
+	if _, err := c.over(t); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("client: %v", err)
+	}
+	if n := aborted(t); n != aborts {
+		t.Errorf("%d associations aborted", n-aborts)
+	}
+	harness.Run(t, "tc", "qdisc", "del", "dev", "lo", "root")
+
 	// Both at once.
 	c, s = pair(t, sctp.Config{}, sctp.Config{})
 	if err := errors.Join(c.Shutdown(), s.Shutdown()); err != nil {
@@ -411,6 +430,22 @@ func testShutdown(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
+}
+
+// aborted counts the associations that this host has ended by ABORT.
+func aborted(t *testing.T) (n int) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/net/sctp/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if _, err := fmt.Sscanf(line, "SctpAborteds %d", &n); err == nil {
+			return n
+		}
+	}
+	t.Fatalf("no SctpAborteds in\n%s", b)
+	return 0
 }
 
 func testAbort(t *testing.T) {

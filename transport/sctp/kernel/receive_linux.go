@@ -53,11 +53,11 @@ func (r *receiver) init(a *association) {
 // there is something.
 func (r *receiver) recv(fd uintptr) bool {
 	r.once(fd)
-	if r.errno == unix.EAGAIN && r.dry && !r.ending && r.a.smu.TryLock() { // else more is being sent
+	if r.empty() && r.dry && !r.ending && r.a.smu.TryLock() { // else more is being sent
 		// More may have been sent since the kernel said so, and something failed
 		// since: what it has to tell of that is taken first.
 		if there := allThere(fd); there {
-			if r.once(fd); r.errno == unix.EAGAIN {
+			if r.once(fd); r.empty() {
 				r.dry = false
 				r.a.settle(fd)
 			}
@@ -66,9 +66,30 @@ func (r *receiver) recv(fd uintptr) bool {
 		}
 		r.a.smu.Unlock()
 	}
-	// At the end there are still notifications of what failed, but nothing
-	// comes after them that would wake the poller.
-	return r.errno != unix.EAGAIN || r.ending || len(r.a.untold) > 0
+	switch {
+	case !r.empty() || len(r.a.untold) > 0:
+		return true
+	case r.ending:
+		// There are still notifications of what failed, but nothing comes after
+		// them that would wake the poller.
+		return true
+	case r.errno == 0:
+		// The peer has begun an orderly end. Whoever is told that it is over frees
+		// the socket, by ABORT if it is not: SHUTDOWN COMPLETE is waited for.
+		return !lives(fd)
+	}
+	return false
+}
+
+// empty tells whether there was nothing to read, be it that the peer has begun
+// an orderly end.
+func (r *receiver) empty() bool { return r.got == 0 && (r.errno == 0 || r.errno == unix.EAGAIN) }
+
+// lives tells whether there is an association.
+func lives(fd uintptr) bool {
+	var b [statusLen]byte
+	_, err := getOption(int(fd), optStatus, b[:])
+	return err == nil
 }
 
 // once is one recvmsg.

@@ -108,6 +108,7 @@ type Association struct {
 
 	shutdownSeen                  bool // the peer's SHUTDOWN
 	shutdownSent, shutdownAckSent bool
+	shutdownAckSeen               bool
 	closingAt                     time.Time // when one of these was sent last
 	windowShut                    bool
 	engineHolds                   int

@@ -143,6 +143,7 @@ func (a *Association) take(now time.Time, b []byte) (_ []byte, more bool) {
 			a.drops[DropUnexpected]++
 			return b, true
 		}
+		a.shutdownAckSeen = true
 		return wire.AppendView(b, c, 0), true
 	case wire.ShutdownComplete:
 		a.takeComplete(c, false)
@@ -394,6 +395,12 @@ func (a *Association) takeComplete(c *wire.Chunk, reflected bool) {
 func (a *Association) takeAbort(c *wire.Chunk, reflected bool) {
 	if (c.Flags&wire.FlagT != 0) != reflected {
 		a.drops[DropTag]++
+		return
+	}
+	if a.shutdownAckSeen {
+		// With that the orderly end was complete (RFC 9260, Section 9.2), though
+		// the engine has yet to say so: the peer, which has all, does not wait.
+		a.finish(End{Reason: EndShutdown, ByPeer: a.shutdownSeen})
 		return
 	}
 	cause, info := wire.FirstCause(c.Value)

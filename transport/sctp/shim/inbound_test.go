@@ -300,6 +300,11 @@ func TestShutdown(t *testing.T) {
 	if got := other.a.Inbound(epoch, rawPacket(other.a, wire.AppendChunk(nil, wire.ShutdownAck, 0, nil)), nil); len(got) == 0 {
 		t.Error("SHUTDOWN ACK does not reach the engine")
 	}
+	hasty := *other.a // an ABORT comes before the engine has answered
+	hasty.Inbound(epoch, rawPacket(&hasty, wire.AppendChunk(nil, wire.Abort, 0, nil)), nil)
+	if d := cmp.Diff(End{Reason: EndShutdown}, hasty.End()); d != "" {
+		t.Error(d)
+	}
 	if out := other.a.Outbound(epoch, engineChunk(wire.ShutdownComplete), nil); len(out) == 0 {
 		t.Error("SHUTDOWN COMPLETE is not sent")
 	}
