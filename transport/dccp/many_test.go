@@ -131,6 +131,8 @@ func benchmarkMessages(b *testing.B, id ccid.ID, size int) {
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
 	s := c.Stats()
 	b.ReportMetric(float64(s.Lost)/float64(max(s.DataSent, 1))*100, "%lost")
+	b.ReportMetric(float64(l.e.Stats().SocketDrops), "drops")
+
 }
 
 // BenchmarkThousandConnections sends round by round over as many connections as

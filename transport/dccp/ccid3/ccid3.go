@@ -52,6 +52,9 @@ const (
 	// minNoFeedback is its least: on the shortest paths four round trips are
 	// less than what a busy host may take to answer. Linux has the same.
 	minNoFeedback = 100 * time.Millisecond
+	// minFlight packets may be under way on the shortest path, too: what a
+	// timer's grain takes at 10 Gbit/s.
+	minFlight = 1024
 	// defaultRTT is assumed while nothing was measured (RFC 4340, Section 3.4).
 	defaultRTT = 200 * time.Millisecond
 	// timerGrain is how exact a wake-up is expected to be, t_gran (RFC 5348,

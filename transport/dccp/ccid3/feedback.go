@@ -62,7 +62,7 @@ func (v *Sender) Acked(now time.Time, a *ccid.Ack) {
 	}
 	first := !v.got
 	v.got, v.latest, v.hist.acked = true, a.Seq, a.Ack
-	v.unheard = time.Time{}
+	v.settled = wire.MaxSeq(v.settled, a.Ack)
 	v.count.acked(now, sent.counter)
 	known := v.rate.first
 	v.measure(now, a, sent)

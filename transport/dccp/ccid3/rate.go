@@ -13,10 +13,11 @@ type rate struct {
 	p     float64 // loss event rate; 0: no loss yet, slow start
 	s     float64 // the mean size of a message
 	rtt   time.Duration
-	sqrt  float64   // R_sqmean, the mean of the samples' square roots, in seconds
-	last  float64   // the square root of the latest sample
-	tld   time.Time // when the rate was last doubled
-	first bool      // a round trip is known
+	short time.Duration // the shortest sample
+	sqrt  float64       // R_sqmean, the mean of the samples' square roots, in seconds
+	last  float64       // the square root of the latest sample
+	tld   time.Time     // when the rate was last doubled
+	first bool          // a round trip is known
 
 	set [3]received // X_recv_set, the latest last (RFC 5348, Section 8.2.2: three will do)
 	n   int
@@ -66,13 +67,14 @@ func (r *rate) sample(now time.Time, d time.Duration) bool {
 	r.last = math.Sqrt(d.Seconds())
 	if !r.first {
 		r.first = true
-		r.rtt, r.sqrt, r.tld = d, r.last, now
+		r.rtt, r.short, r.sqrt, r.tld = d, d, r.last, now
 		if r.s > 0 {
 			r.x = r.initial()
 		}
 		return true
 	}
 	r.rtt = time.Duration(q*float64(r.rtt) + (1-q)*float64(d))
+	r.short = min(r.short, d)
 	r.sqrt = q*r.sqrt + (1-q)*r.last
 	return false
 }
@@ -203,8 +205,13 @@ func (r *rate) timeout() time.Duration {
 	return max(r.patience(), minNoFeedback)
 }
 
-// patience is RFC 5348's own nofeedback interval (Section 4.3, step 3), as far
-// as a timer's grain goes: feedback comes sooner from a receiver that keeps up.
+// patience is RFC 5348's own nofeedback interval (Section 4.3, step 3).
 func (r *rate) patience() time.Duration {
-	return max(4*r.rtt, time.Duration(2*r.s/r.x*float64(time.Second)), timerGrain)
+	return max(4*r.rtt, time.Duration(2*r.s/r.x*float64(time.Second)))
+}
+
+// flight is how many packets may be under way: what the allowed rate has in
+// patience, were there no queue.
+func (r *rate) flight() int64 {
+	return max(minFlight, int64(4*r.short.Seconds()*r.x/r.s))
 }

@@ -19,7 +19,7 @@ type Sender struct {
 
 	timer    time.Time // nofeedback timer; zero: not running
 	sentData bool      // since the timer was set
-	unheard  time.Time // when the first data went since the latest feedback; zero: none did
+	settled  wire.Seq  // nothing up to here is under way: acknowledged, or given up by the timer
 	got      bool      // feedback, at least once
 	latest   wire.Seq  // the number of the latest feedback packet
 
@@ -36,6 +36,7 @@ type Sender struct {
 func NewSender(s ccid.Setup) *Sender {
 	v := &Sender{start: s.Now, clock: s.Now, ackedAt: s.Now, full: -1}
 	v.hist = history{low: s.Next, hi: s.Next, acked: s.Next.Add(-1)}
+	v.settled = v.hist.acked
 	if s.RTT > 0 {
 		v.rate.sample(s.Now, s.RTT)
 		v.pace.credit = v.rate.rtt
@@ -46,7 +47,7 @@ func NewSender(s ccid.Setup) *Sender {
 // Allowed implements ccid.Sender.
 func (v *Sender) Allowed(now time.Time, _ int) (bool, time.Time) {
 	v.clock = now
-	if v.overdue(now) {
+	if v.crowded() {
 		v.full = now.Sub(v.start)
 		return false, time.Time{}
 	}
@@ -59,16 +60,14 @@ func (v *Sender) Allowed(now time.Time, _ int) (bool, time.Time) {
 	return false, v.pace.wake(now, at, v.rate.rtt)
 }
 
-// overdue reports whether a receiver that keeps up would have been heard of. The
-// rate is halved only when its host has been silent for longer than a busy one
-// may be (minNoFeedback), but on a short path that is thousands of packets,
-// more than its socket holds: nothing more goes until it is heard of.
-func (v *Sender) overdue(now time.Time) bool {
-	if v.unheard.IsZero() || !v.rate.first {
-		return false
-	}
-	wait := v.rate.patience()
-	return wait < minNoFeedback && now.Sub(v.unheard) >= wait
+// crowded reports whether more is under way than a receiver that keeps up would
+// leave unacknowledged. On a short path the rate is halved only when its host has
+// been silent for longer than a busy one may be (minNoFeedback). Until then
+// thousands of packets would go, more than its socket holds; and what stands in
+// that makes the round trip, and with it the rate's share of it, ever longer. So
+// nothing more goes until it is heard of.
+func (v *Sender) crowded() bool {
+	return v.rate.first && v.rate.s > 0 && v.rate.patience() < minNoFeedback && v.hist.hi.Sub(v.settled) > v.rate.flight()
 }
 
 // CCVal implements ccid.Sender.
@@ -100,9 +99,6 @@ func (v *Sender) data(now time.Time, s ccid.Sent) {
 	}
 	v.rate.size(s.Size)
 	v.sentData = true
-	if v.unheard.IsZero() {
-		v.unheard = now
-	}
 	v.pace.sent(now)
 	v.retime()
 	if v.timer.IsZero() {
@@ -137,7 +133,7 @@ func (v *Sender) Advance(now time.Time) {
 		return
 	}
 	idle := !v.sentData
-	v.unheard = time.Time{}
+	v.settled = v.hist.hi.Add(-1)
 	before := v.rate.x
 	v.rate.expired(now, idle)
 	v.retime()
