@@ -1,12 +1,15 @@
 package export
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"ipfixsuite/rotation"
+	"ipfixsuite/transport"
 )
 
 // Where no probe can confirm what was sent, the last Retain of it outlives the
@@ -80,4 +83,77 @@ func TestKept_AgeProvesNothingBesideSilence(t *testing.T) {
 			t.Errorf("%d records came again: %v", len(got), got)
 		}
 	})
+}
+
+// failing is a session whose closing tells that the collector's end of it was
+// no more.
+type failing struct {
+	*lossy
+	takes time.Duration
+}
+
+func (f *failing) Close(ctx context.Context) error {
+	select {
+	case <-time.After(f.takes):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_ = f.lossy.Close(ctx)
+	return errors.New("aborted")
+}
+
+// A session that was replaced in order and turns out, when it is closed, to have
+// died at the collector: what it had carried within Retain is sent again, though
+// the one in its place is well.
+func TestKept_DeathIsSeenAtTheClosing(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		takes  time.Duration
+		retain time.Duration
+		want   int
+	}{
+		{"at once", 10 * time.Millisecond, 3 * time.Second, 100},
+		{"later than Retain", 1500 * time.Millisecond, 1200 * time.Millisecond, 0},
+		{"nobody says anything", time.Minute, 3 * time.Second, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var next []transport.Session
+				for i := range uint64(2) {
+					next = append(next, &failing{&lossy{testSession: newTestSession(i+1, tcpLike, 200)}, row.takes})
+				}
+				e := start(t, Config{Dialer: &listDialer{next: next}, MaxDelay: 10 * time.Millisecond, Retain: row.retain, StatsInterval: -1})
+				time.Sleep(2 * time.Second)
+				e.write(1, 100)
+				time.Sleep(100 * time.Millisecond)
+				e.Rotate(rotation.Demand)
+				time.Sleep(10 * time.Second)
+				if err := e.close(time.Minute); err != nil {
+					t.Error(err)
+				}
+				sum := e.Summary()
+				if got := numbers(next[1].(*failing).domains[0]); len(got) != row.want || sum.RecordsReplayed != uint64(row.want) || sum.RecordsSent != 100 ||
+					sum.Rotations != 1 || (sum.CollectorsLost == 1) != (row.want > 0) {
+					t.Errorf("%d records came again, want %d: %+v", len(got), row.want, sum)
+				}
+			})
+		})
+	}
+}
+
+// listDialer hands out sessions in order.
+type listDialer struct {
+	mu   sync.Mutex
+	next []transport.Session
+}
+
+func (d *listDialer) Dial(context.Context) (transport.Session, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.next) == 0 {
+		return nil, errRefused
+	}
+	s := d.next[0]
+	d.next = d.next[1:]
+	return s, nil
 }

@@ -137,8 +137,7 @@ func (e *Exporter) opened(r dialResult) {
 func (e *Exporter) discard(b *building, t transport.Session) {
 	l := &e.loop
 	l.wg.Go(func() { // ends by closeTimeout
-		closeSession(t)
-		l.closedOnes <- b.id
+		l.closedOnes <- closeResult{b.id, closeSession(t)}
 	})
 }
 
@@ -321,67 +320,4 @@ func (e *Exporter) reap(now time.Time) bool {
 		e.loseOther(s, now, err)
 	}
 	return found
-}
-
-// forget ends what belongs to the session in the loop and keeps its counters.
-func (e *Exporter) forget(s *session) {
-	l := &e.loop
-	s.over = true
-	s.stop()
-	close(s.probes)
-	switch s {
-	case l.cur:
-		l.cur = nil
-	case l.next:
-		l.next = nil
-	case l.old:
-		l.old = nil
-	}
-	now := time.Now()
-	s.learn()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for s.kept.n > 0 {
-		if k := s.kept.first(); k.fate == lost && s.mayLose(k.m) {
-			e.giveUpOn(s.kept.pop(), now)
-		} else {
-			e.done(s.kept.pop(), now)
-		}
-	}
-	for _, m := range s.missed { // there is no next session
-		e.done(m, now)
-	}
-	s.missed = nil
-	st := s.t.Stats()
-	e.n.probesSent += st.ProbesSent
-	e.n.probesAnswered += st.ProbesAnswered
-	if e.session == s.t {
-		e.session = nil
-	}
-}
-
-// end closes every session in order.
-func (e *Exporter) end() {
-	l := &e.loop
-	for _, s := range append([]*session{l.cur, l.next, l.old}, l.gone...) {
-		if s == nil {
-			continue
-		}
-		e.lastWord(s)
-		if s.canProbe && s.unproven() {
-			e.replay(s, time.Now()) // spooled if it can be, else counted
-		}
-		e.forget(s)
-		l.wg.Go(func() { // ends by closeTimeout; Run waits for it
-			closeSession(s.t)
-		})
-		e.cfg.Log.Info("session closed", "session", s.t.Peer().Session)
-	}
-	l.gone = nil
-}
-
-func closeSession(t transport.Session) {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	_ = t.Close(ctx) // it is over either way
 }

@@ -279,7 +279,7 @@ type loop struct {
 	paths      []path             // to these
 	dialed     chan dialResult
 	probed     chan probeResult
-	closedOnes chan rotation.ID
+	closedOnes chan closeResult
 	over       chan struct{} // closed: nobody reads these any more
 	again      bool          // priming goes on at once
 	hintAt     time.Time     // of the next look at UnreachableHints
@@ -308,7 +308,7 @@ func (l *loop) start(e *Exporter, now time.Time) {
 	// One for each session that can be: nobody waits to report its end.
 	l.dialed = make(chan dialResult, maxSessions)
 	l.probed = make(chan probeResult, maxSessions)
-	l.closedOnes = make(chan rotation.ID, maxSessions)
+	l.closedOnes = make(chan closeResult, maxSessions)
 	l.over = make(chan struct{})
 	always := make(chan time.Time)
 	close(always)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ipfixsuite/export/spool"
+	"ipfixsuite/rotation"
 )
 
 // kept holds what a session sent and nobody has confirmed yet: the confirmed
@@ -27,6 +28,7 @@ type keptMessage struct {
 	// where the transport tells.
 	no   uint64
 	fate fate
+	from rotation.ID // the session that handed it on; 0: it was sent on this one
 }
 
 func (k *kept) first() *keptMessage { return &k.ring[k.head] }
@@ -227,6 +229,9 @@ func (e *Exporter) bequeath(s *session, now time.Time) {
 	}
 	for i := s.kept.n - 1; i >= 0; i-- {
 		if k := *s.kept.at(i); taken(&k) {
+			if k.from == 0 {
+				k.from = s.id
+			}
 			e.inherit(heir, k)
 			s.kept.remove(i)
 		}
@@ -243,6 +248,21 @@ func (e *Exporter) inherit(heir *session, k keptMessage) {
 	}
 	k.end, k.no, k.fate = 0, 0, arrived
 	heir.kept.unshift(k)
+}
+
+// disinherit puts what a session, or one before it, has handed on and is still
+// kept back in front of the queue.
+func (e *Exporter) disinherit(from rotation.ID, now time.Time) (records uint64) {
+	for _, s := range []*session{e.loop.cur, e.loop.old} {
+		if s == nil || s.over {
+			continue
+		}
+		e.confirm(s, now)
+		e.mu.Lock()
+		records += e.again(s.kept.extract(func(k *keptMessage) bool { return k.from != 0 && k.from <= from })...)
+		e.mu.Unlock()
+	}
+	return records
 }
 
 // doubt notes that a session without probes may be dead: time proves nothing

@@ -189,14 +189,18 @@ func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
 		l.machine.Closed(now, a.ID)
 		return
 	}
-	if s == l.old && !s.over {
+	inOrder := s == l.old && !s.over
+	if inOrder {
 		e.bequeath(s, now)
 		e.sendMissedAgain(s, now)
 	}
 	e.forget(s)
 	l.wg.Go(func() { // ends by closeTimeout
-		closeSession(s.t)
-		l.closedOnes <- s.id
+		err := closeSession(s.t)
+		if !inOrder {
+			err = nil // what was known of it was the worst
+		}
+		l.closedOnes <- closeResult{s.id, err}
 	})
 	if !a.Failed {
 		e.cfg.Log.Info("session closed", "session", s.t.Peer().Session)

@@ -41,7 +41,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 	l.wg.Wait()
 	for len(l.dialed) > 0 { // a session nobody needs any more
 		if r := <-l.dialed; r.t != nil {
-			closeSession(r.t)
+			_ = closeSession(r.t)
 		}
 	}
 	e.passOn()
@@ -146,8 +146,8 @@ func (e *Exporter) event(ctx context.Context, at <-chan time.Time) bool {
 		}
 	case r := <-l.probed:
 		e.answered(r)
-	case id := <-l.closedOnes:
-		l.machine.Closed(time.Now(), id)
+	case r := <-l.closedOnes:
+		e.parted(time.Now(), r)
 	case c := <-e.rotateNow:
 		l.machine.Want(c)
 	case c := <-e.changes:

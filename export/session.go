@@ -53,6 +53,7 @@ type session struct {
 	stalls bool   // told so
 	over   bool   // given up or closed: nothing concerns it any more
 	hints  uint64 // what SessionStats.UnreachableHints was last
+	heard  uint64 // and SessionStats.Heard
 
 	// jobs are what it has yet to be told, before any more data.
 	jobs []job

@@ -74,9 +74,14 @@ func (e *Exporter) watch(now time.Time) {
 	}
 	if !l.hintAt.After(now) {
 		l.hintAt = now.Add(hintInterval)
-		if n := s.t.Stats().UnreachableHints; n != s.hints {
-			s.hints = n
+		st := s.t.Stats()
+		if st.UnreachableHints != s.hints {
+			s.hints = st.UnreachableHints
 			s.live.Hint(now)
+		}
+		if st.Heard != s.heard {
+			s.heard = st.Heard
+			s.live.Heard(now)
 		}
 	}
 	for {

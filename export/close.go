@@ -1,0 +1,99 @@
+package export
+
+import (
+	"context"
+	"time"
+
+	"ipfixsuite/rotation"
+	"ipfixsuite/transport"
+)
+
+// forget ends what belongs to the session in the loop and keeps its counters.
+func (e *Exporter) forget(s *session) {
+	l := &e.loop
+	s.over = true
+	s.stop()
+	close(s.probes)
+	switch s {
+	case l.cur:
+		l.cur = nil
+	case l.next:
+		l.next = nil
+	case l.old:
+		l.old = nil
+	}
+	now := time.Now()
+	s.learn()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for s.kept.n > 0 {
+		if k := s.kept.first(); k.fate == lost && s.mayLose(k.m) {
+			e.giveUpOn(s.kept.pop(), now)
+		} else {
+			e.done(s.kept.pop(), now)
+		}
+	}
+	for _, m := range s.missed { // there is no next session
+		e.done(m, now)
+	}
+	s.missed = nil
+	st := s.t.Stats()
+	e.n.probesSent += st.ProbesSent
+	e.n.probesAnswered += st.ProbesAnswered
+	if e.session == s.t {
+		e.session = nil
+	}
+}
+
+// end closes every session in order.
+func (e *Exporter) end() {
+	l := &e.loop
+	for _, s := range append([]*session{l.cur, l.next, l.old}, l.gone...) {
+		if s == nil {
+			continue
+		}
+		e.lastWord(s)
+		if s.canProbe && s.unproven() {
+			e.replay(s, time.Now()) // spooled if it can be, else counted
+		}
+		e.forget(s)
+		l.wg.Go(func() { // ends by closeTimeout; Run waits for it
+			_ = closeSession(s.t) // there is no next session
+		})
+		e.cfg.Log.Info("session closed", "session", s.t.Peer().Session)
+	}
+	l.gone = nil
+}
+
+// closeResult is how the closing of a session ended.
+type closeResult struct {
+	id  rotation.ID
+	err error // it was no orderly end
+}
+
+// closeSession closes a session, which is over either way. That the peer says
+// nothing to it is no error.
+func closeSession(t transport.Session) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := t.Close(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// parted takes the result of a closing. What a session had handed to the next
+// one is sent again when it turns out that the collector's end of it has died.
+func (e *Exporter) parted(now time.Time, r closeResult) {
+	e.loop.machine.Closed(now, r.id)
+	if r.err == nil {
+		return
+	}
+	if again := e.disinherit(r.id, now); again > 0 {
+		e.mu.Lock()
+		e.n.lost++
+		e.mu.Unlock()
+		e.cfg.Log.Warn("session lost", "session", uint64(r.id), "error", r.err, "records_again", again)
+	}
+}
