@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ipfixsuite/transport/sctp"
+	"ipfixsuite/transport/sctp/shim"
 	"ipfixsuite/transport/sctp/wire"
 )
 
@@ -58,8 +59,10 @@ func TestAssociation_DropsNothing(t *testing.T) {
 				s.next(t, sctp.EventMessage)
 			}
 			for _, e := range []*end{s, c} {
-				if n := e.Stats().Dropped; n != 0 {
-					t.Errorf("%d packets dropped", n)
+				// A machine that is too busy to acknowledge in time sees things twice.
+				all := e.Association.(*association).s.Dropped()
+				if n := all[shim.DropQueue.String()]; n != 0 {
+					t.Errorf("%d packets dropped: %v", n, all)
 				}
 			}
 		})
