@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ type Feeder struct {
 	Rate int // records a second
 
 	last int
+	to   *Exporter
 	stop chan struct{}
 	wg   sync.WaitGroup
 	now  atomic.Int64
@@ -19,7 +21,7 @@ type Feeder struct {
 
 // Begin feeds e from the next number on, until End, or until it is gone.
 func (f *Feeder) Begin(e *Exporter) {
-	f.stop = make(chan struct{})
+	f.to, f.stop = e, make(chan struct{})
 	f.wg.Go(func() { // End stops it
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
@@ -50,6 +52,9 @@ func (f *Feeder) Given() int { return int(f.now.Load()) }
 // was killed may not have seen.
 func (f *Feeder) End() int {
 	close(f.stop)
+	if in, ok := f.to.stdin.(*os.File); ok { // one that reads no more holds nobody up
+		_ = in.SetWriteDeadline(time.Now().Add(time.Minute))
+	}
 	f.wg.Wait()
 	return f.last
 }

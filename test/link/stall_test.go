@@ -40,7 +40,11 @@ func startValve(t *testing.T, pki harness.PKI) (v *valve, c *harness.Process, ad
 func (v *valve) read(until func() bool) {
 	v.t.Helper()
 	buf := make([]byte, 64<<10)
-	for !until() {
+	for end := time.Now().Add(4 * time.Minute); !until(); {
+		if time.Now().After(end) {
+			v.t.Error("it is never enough")
+			return
+		}
 		if err := v.out.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
 			v.t.Error(err)
 			return
