@@ -99,15 +99,16 @@ func bulkThere(t *testing.T, n *harness.Network, ip addresses, messages int) {
 }
 
 // whole judges how a connection has lived. Linux at times runs ahead of the
-// Sequence Window that it has told us: such packets have to be few, Syncs have
-// to bring both ends together again (RFC 4340, Section 7.5), and the connection
-// has to end in order, for whoever reads at its end.
+// Sequence Window that it has told us, by more where this process has to wait for
+// a processor: such packets have to be few, Syncs have to bring both ends
+// together again (RFC 4340, Section 7.5), and the connection has to end in order,
+// for whoever reads at its end.
 func whole(t *testing.T, s dccp.Stats, end error) {
 	t.Helper()
 	if s.OptionErrors+s.VectorsInvalid+s.Unexpected+s.DataOverflow > 0 {
 		t.Errorf("%+v", s)
 	}
-	if invalid := s.SequenceInvalid + s.SyncInvalid; invalid > s.PacketsReceived/100 || invalid > 0 && s.SyncsSent == 0 {
+	if invalid := s.SequenceInvalid + s.SyncInvalid; invalid > s.PacketsReceived/10 || invalid > 0 && s.SyncsSent == 0 {
 		t.Errorf("%d of %d packets out of step, %d Syncs", invalid, s.PacketsReceived, s.SyncsSent)
 	}
 	if !errors.Is(end, io.EOF) {
