@@ -31,7 +31,7 @@ type fleeting struct {
 type flight struct {
 	message sctp.Message // without its data
 	expires time.Time
-	named   bool // the kernel told of it
+	named   bool // the kernel told of it, or it was found out
 	unsent  bool // and that its beginning was never sent: it counts it not among those that were
 }
 
@@ -65,22 +65,38 @@ func (f *fleeting) name(tag uint32, unsent bool) {
 	}
 }
 
-// settle is called when nothing is under way. given is how many messages the
-// kernel has given up after it had sent them, ever. Those of them that it has
-// not told of are appended to failed, if it can be told which they were.
-func (f *fleeting) settle(now time.Time, given uint64, failed []sctp.Message) []sctp.Message {
-	left, begin := given-f.given, len(failed)
+// resolve appends to failed the messages that the kernel gave up after it had
+// sent them and has not told of, if it can be told which they were. given is how
+// many there were of these, ever.
+func (f *fleeting) resolve(now time.Time, given uint64, failed []sctp.Message) []sctp.Message {
+	left, could := given-f.given, uint64(0)
 	for i := range f.list {
 		switch e := &f.list[i]; {
 		case e.named && !e.unsent:
-			left-- // a message of which a part had been sent
-		case !e.named && !e.expires.After(now):
+			left--
+		case e.over(now):
+			could++
+		}
+	}
+	if left == 0 || left != could || f.more {
+		return failed
+	}
+	for i := range f.list {
+		if e := &f.list[i]; e.over(now) {
+			e.named = true
 			failed = append(failed, e.message)
 		}
 	}
-	if f.more || uint64(len(failed)-begin) != left {
-		failed = failed[:begin]
-	}
+	return failed
+}
+
+// over tells whether the kernel may have given the message up, and not told.
+func (e *flight) over(now time.Time) bool { return !e.named && !e.expires.After(now) }
+
+// settle is resolve when nothing is under way any more: after it, nothing is
+// known of those of which it could not be told.
+func (f *fleeting) settle(now time.Time, given uint64, failed []sctp.Message) []sctp.Message {
+	failed = f.resolve(now, given, failed)
 	*f = fleeting{list: f.list[:0], given: given}
 	return failed
 }

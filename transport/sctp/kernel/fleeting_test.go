@@ -40,6 +40,18 @@ func TestFleeting(t *testing.T) {
 		}, late, 2, []uint32{1}},
 		{"nothing more than is named", func(f *fleeting) { send(f, 1, 2); f.name(2, false) }, late, 1, nil},
 		{"less than is named", func(f *fleeting) { send(f, 1, 2); f.name(1, false); f.name(2, false) }, late, 1, nil},
+		{"found out before others arrived", func(f *fleeting) {
+			send(f, 1, 2)
+			if got := f.resolve(begin.Add(2*time.Second+lifetime/2), 1, nil); len(got) != 1 || got[0].Tag != 1 {
+				t.Errorf("found out %v", got)
+			}
+			if got := f.resolve(late, 1, nil); len(got) != 0 {
+				t.Errorf("found out again: %v", got)
+			}
+			f.name(1, false) // its end, at last
+			send(f, 3)
+		}, late, 1, nil},
+		{"found out before others were given up", func(f *fleeting) { send(f, 1); f.resolve(late, 1, nil); send(f, 2, 3) }, late, 3, []uint32{2, 3}},
 		{"the last one still lives", func(f *fleeting) { send(f, 1, 2, 3) }, begin.Add(3*time.Second + lifetime/2), 2, []uint32{1, 2}},
 		{"the last one may be over by the kernel's clock", func(f *fleeting) { send(f, 1, 2, 3) }, begin.Add(3*time.Second + lifetime - early), 2, nil},
 		{"the last one was not taken", func(f *fleeting) { send(f, 1, 2, 3); f.remove(1) }, late, 2, []uint32{1, 2}},

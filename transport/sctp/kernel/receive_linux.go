@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"errors"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -216,9 +217,7 @@ func (a *association) noticed(ev *sctp.Event) bool {
 		if n.begins && (!n.sent || a.ended != nil) { // the kernel counts the others, while there is an association
 			a.stats.abandoned.Add(1)
 		}
-		a.fmu.Lock()
-		a.fleeting.name(n.tag, n.begins && !n.sent)
-		a.fmu.Unlock()
+		a.nameFailed(n)
 		*ev = sctp.Event{Kind: sctp.EventSendFailed, Cause: n.cause, Message: sctp.Message{
 			Stream: n.stream, PPID: n.ppid, Unordered: n.unordered, Tag: n.tag,
 		}}
@@ -232,6 +231,25 @@ func (a *association) noticed(ev *sctp.Event) bool {
 		return a.changed(ev, n)
 	}
 	return false
+}
+
+// nameFailed takes note of a message that the kernel gave up.
+func (a *association) nameFailed(n notice) {
+	a.fmu.Lock()
+	defer a.fmu.Unlock()
+	a.fleeting.name(n.tag, n.begins && !n.sent)
+	if !n.begins || len(a.fleeting.list) == 0 {
+		return
+	}
+	// What was sent before it has been given up, too: now, before more is sent
+	// that will be as old, there may be no doubt which that is.
+	_ = a.control(func(fd int) error { // of an ended association there is no more
+		given, err := getAbandoned(fd)
+		if err == nil {
+			a.untold = a.fleeting.resolve(time.Now(), given, a.untold)
+		}
+		return err
+	})
 }
 
 func pathEvent(ev *sctp.Event, n notice) bool {
