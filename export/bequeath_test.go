@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -139,6 +140,24 @@ func TestKept_DeathIsSeenAtTheClosing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Without a next session what the last one carried within Retain is told as not
+// confirmed.
+func TestKept_DeathIsSeenAtTheLastClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &failing{&lossy{testSession: newTestSession(1, tcpLike, 200)}, 10 * time.Millisecond}
+		e := start(t, Config{Dialer: &listDialer{next: []transport.Session{s}}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
+		e.write(1, 50)
+		time.Sleep(5 * time.Second)
+		e.write(51, 150)
+		if err := e.close(time.Minute); err == nil || !strings.Contains(err.Error(), "100 records were sent, but not confirmed") {
+			t.Errorf("%v", err)
+		}
+		if sum := e.Summary(); sum.RecordsUnconfirmed != 100 || sum.RecordsSent != 150 {
+			t.Errorf("%+v", sum)
+		}
+	})
 }
 
 // listDialer hands out sessions in order.

@@ -56,13 +56,31 @@ func (e *Exporter) end() {
 		if s.canProbe && s.unproven() {
 			e.replay(s, time.Now()) // spooled if it can be, else counted
 		}
+		risk := e.young(s, time.Now())
 		e.forget(s)
 		l.wg.Go(func() { // ends by closeTimeout; Run waits for it
-			_ = closeSession(s.t) // there is no next session
+			if closeSession(s.t) != nil { // and there is no next session
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				e.n.unconfirmed += risk
+			}
 		})
 		e.cfg.Log.Info("session closed", "session", s.t.Peer().Session)
 	}
 	l.gone = nil
+}
+
+// young is how many records the session keeps because of their age: should the
+// collector's end of it have died, they may not have been written.
+func (e *Exporter) young(s *session, now time.Time) (records uint64) {
+	if s.canProbe || s.over {
+		return 0
+	}
+	e.confirm(s, now)
+	for i := range s.kept.n {
+		records += uint64(s.kept.at(i).m.records)
+	}
+	return records
 }
 
 // closeResult is how the closing of a session ended.

@@ -146,8 +146,12 @@ func (e *Exporter) unspool(now time.Time) {
 		if busy {
 			return
 		}
-		if s := e.loop.cur; s.canProbe && s.kept.octets > e.cfg.RetainBytes/2 {
-			s.probe(now) // keep could not let go of more
+		if s := e.loop.cur; s.canProbe && s.kept.octets > e.cfg.RetainBytes/2 { // keep could not let go of more
+			if at := s.kept.first().at.Add(s.reordering()); now.Before(at) {
+				b.at = at
+			} else {
+				s.probe(now)
+			}
 			return
 		}
 		if wait := b.pace.wait(now); wait > 0 {
