@@ -17,6 +17,9 @@ const (
 	// quickCall is what a sink may take for a call before what comes is stored
 	// beyond the processor's cache.
 	quickCall = 5 * time.Millisecond
+	// lookEvery is how often it is looked for calls that are not quick. A timer for
+	// each would cost more than most calls: it wakes the runtime's poller.
+	lookEvery = 20 * time.Millisecond
 	// hurried is the time to fill a tray in which sockets may overflow: some
 	// 100 MB/s.
 	hurried = 2 * time.Millisecond
@@ -40,12 +43,17 @@ type output struct {
 	asks []ask
 	over bool // the sink is closed
 	busy bool // the sink has something to do
-	// late: by timer, it takes its time for it.
-	late   bool
-	timer  *time.Timer
-	handed time.Time // when the last tray was
-	slow   uint64    // of calls: the one that is not quick
-	hung   uint64    // and the one that made a session lose patience
+	// Sessions that rest until it has not, since; late: that takes long. The timer
+	// goes on while there are any.
+	resting int
+	since   time.Time
+	rested  bool // since the timer's last look
+	looking bool
+	late    bool
+	timer   *time.Timer
+	handed  time.Time // when the last tray was
+	slow    uint64    // of calls: the one that is not quick
+	hung    uint64    // and the one that made a session lose patience
 	// refused are records for which there was no room; told is the account of
 	// the calls.
 	refused uint64
@@ -75,12 +83,7 @@ func newOutput(name string, s Sink, now func() time.Time, alone bool) *output {
 	o.stats.Name = name
 	o.told = o.stats
 	o.work.L, o.room.L = &o.mu, &o.mu
-	o.timer = time.AfterFunc(time.Hour, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.late = true
-		o.room.Broadcast()
-	})
+	o.timer = time.AfterFunc(time.Hour, o.look)
 	o.timer.Stop()
 	return o
 }
@@ -119,13 +122,40 @@ func (o *output) handOver() {
 	if o.busy || hurry {
 		return
 	}
-	defer func() { o.handed = time.Now() }()
-	o.busy, o.late = true, false
-	o.timer.Reset(quickCall)
+	o.busy = true
+	o.rest(now)
+	o.handed = time.Now()
+}
+
+// rest waits for the sink to finish what it does.
+func (o *output) rest(now time.Time) {
+	if o.resting == 0 {
+		o.since, o.late = now, false
+	}
+	if !o.looking {
+		o.looking = true
+		o.timer.Reset(lookEvery)
+	}
+	o.resting++
+	o.rested = true
 	for o.busy && !o.late {
 		o.room.Wait()
 	}
-	o.timer.Stop()
+	o.resting--
+}
+
+// look lets sessions that have rested for too long go on.
+func (o *output) look() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.resting > 0 && time.Since(o.since) >= quickCall {
+		o.late = true
+		o.room.Broadcast()
+	}
+	if o.looking = o.rested; o.looking {
+		o.rested = o.resting > 0
+		o.timer.Reset(lookEvery)
+	}
 }
 
 // await waits until there is room for n octets: for as long as the sink goes
