@@ -71,7 +71,8 @@ func (l *Liveness) RTT() time.Duration { return l.rtt.Mean() }
 func (l *Liveness) Waiting() bool { return !l.asked.IsZero() }
 
 // Stalling reports whether the peer would be Dead by now, had no handshake
-// succeeded since it was asked: its process lives, but answers nothing.
+// succeeded and nothing been heard since it was asked: its process lives, but
+// does not answer.
 func (l *Liveness) Stalling() bool { return l.stalling }
 
 // Next is when Advance is to be called at the latest; zero: never.
@@ -135,10 +136,10 @@ func (l *Liveness) judge(now time.Time) {
 		l.state = Suspect
 		l.dialAt = later(now, l.lastDial.Add(retryHandshake))
 	}
-	l.stalling = l.opinion && now.Sub(l.quiet) >= l.cfg.window()
+	l.stalling = l.opinion && now.Sub(l.quiet) >= l.cfg.window() || l.heard() && now.Sub(l.asked) >= l.cfg.window()
 	switch {
 	case now.Sub(l.asked) >= max(l.cfg.StallAfter, l.cfg.window()):
-		if l.opinion {
+		if l.opinion || l.heard() {
 			l.die(Stalled)
 		} else {
 			l.die(Silent)
@@ -149,6 +150,9 @@ func (l *Liveness) judge(now time.Time) {
 		l.die(Silent)
 	}
 }
+
+// heard reports whether the peer gave signs of life since it was asked.
+func (l *Liveness) heard() bool { return l.quiet.After(l.asked) }
 
 func (l *Liveness) die(c Cause) {
 	l.state, l.cause = Dead, c
@@ -200,7 +204,8 @@ func (l *Liveness) Heard(now time.Time) {
 	if l.state == Dead || l.asked.IsZero() {
 		return
 	}
-	l.quiet, l.stalling = now, false
+	l.quiet = now
+	l.stalling = l.heard() && now.Sub(l.asked) >= l.cfg.window()
 	if l.state == Suspect && !l.opinion {
 		l.state, l.dialAt = Alive, time.Time{}
 	}
@@ -334,6 +339,9 @@ func (l *Liveness) plan() {
 	at(l.asked.Add(max(l.cfg.StallAfter, l.cfg.window())))
 	if !l.stalling {
 		at(l.quiet.Add(l.cfg.window()))
+		if l.heard() {
+			at(l.asked.Add(l.cfg.window()))
+		}
 	}
 }
 

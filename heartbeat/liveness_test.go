@@ -472,3 +472,35 @@ func FuzzLiveness(f *testing.F) {
 		}
 	})
 }
+
+// A peer that gives signs of life, but not the answer, is neither suspected nor
+// Silent; it is Stalled when that lasts.
+func TestLiveness_HeardButUnanswered(t *testing.T) {
+	begin := time.Unix(1_700_000_000, 0)
+	l := NewLiveness(LivenessConfig{StallAfter: 20 * time.Second}, begin, func() float64 { return 0 })
+	now, dead := begin, time.Time{}
+	asked := time.Time{}
+	for ; now.Sub(begin) < time.Minute && dead.IsZero(); now = now.Add(100 * time.Millisecond) {
+		for a := l.Advance(now); a != None; a = l.Advance(now) {
+			if a == Handshake {
+				t.Fatalf("a handshake after %v", now.Sub(begin))
+			}
+			asked = now
+		}
+		if l.State() == Suspect {
+			t.Fatalf("suspected after %v", now.Sub(begin))
+		}
+		if l.State() == Dead {
+			dead = now
+		} else if !asked.IsZero() && l.Stalling() != (now.Sub(asked) >= l.cfg.window()) {
+			t.Fatalf("%v after it was asked: stalling %v", now.Sub(asked), l.Stalling())
+		}
+		l.Heard(now)
+		if !l.Next().IsZero() && l.Next().Before(now) {
+			t.Fatalf("next at %v, now is %v", l.Next(), now)
+		}
+	}
+	if l.Cause() != Stalled || dead.Sub(asked) != 20*time.Second {
+		t.Errorf("dead after %v, cause %v", dead.Sub(asked), l.Cause())
+	}
+}

@@ -188,6 +188,9 @@ type SessionStats struct {
 	RecordsDropped               uint64 // not authentic, replayed or malformed
 	RTT                          time.Duration
 	UnreachableHints             uint64 // ICMP and the like: never a verdict
+	// Heard counts what shows that the peer's process lives, whether a probe is
+	// answered or not; 0 where nothing does.
+	Heard uint64
 }
 
 // ListenerStats counts what a listener did since it began. Every silent drop

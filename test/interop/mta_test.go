@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -299,7 +300,7 @@ func TestMTA_DomainsOnChannels(t *testing.T) {
 // waits for it than its window takes; when it gets some, nothing of it is
 // missing either.
 func TestMTA_StalledChannel(t *testing.T) {
-	const domains, stalled, each, bulk = 100, 7, 300, 60_000 // 12 octets a record
+	const domains, stalled, each, bulk = 100, 7, 150, 60_000 // 12 octets a record
 	pki := harness.NewPKI(t, "collector", "exporter")
 	var mu sync.Mutex
 	others := map[uint32]int{}
@@ -311,6 +312,7 @@ func TestMTA_StalledChannel(t *testing.T) {
 		}
 		return len(others) == domains-1
 	}
+	late := lateness(t)
 	full, used := make(chan struct{}), sync.Once{}
 	to, ended := mtaServer(t, mtaTLS(t, pki, "collector", tls.VersionTLS13), mtaJudge{
 		holds: func(l *ledger) bool {
@@ -328,7 +330,7 @@ func TestMTA_StalledChannel(t *testing.T) {
 		},
 		full: func() { used.Do(func() { close(full) }) },
 	})
-	e := harness.StartExporter(t, append([]string{"--source", "ipfix:/dev/stdin", "--to", to, "--server-name", "collector", "--rotate", "0", "--dead-after", "2m"},
+	e := harness.StartExporter(t, append([]string{"--source", "ipfix:/dev/stdin", "--to", to, "--server-name", "collector", "--rotate", "0", "--stall-after", "1m"},
 		pki.Flags("exporter")...)...)
 	n := 0
 	seq := map[int]int{}
@@ -345,19 +347,26 @@ func TestMTA_StalledChannel(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the window is never used up")
 	}
-	for range each / 50 {
+	for round := range each / 50 { // a second each, which is how long a record waits for others
 		for d := range domains {
 			if d+1 != stalled {
 				give(d+1, 50)
 			}
 		}
+		if round == each/50-1 {
+			e.EndInput()
+		}
+		harness.Until(t, "the others have theirs", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			for d, k := range others {
+				if k < 50*(round+1) && d != domains {
+					return false
+				}
+			}
+			return len(others) >= domains-2 // the last message waits for the next
+		})
 	}
-	e.EndInput()
-	harness.Until(t, "the others have theirs", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return done()
-	})
 	sum := e.Summary(time.Minute)
 	tally := make(harness.Tally, n+1)
 	for range int(sum["sessions_opened"]) {
@@ -375,6 +384,34 @@ func TestMTA_StalledChannel(t *testing.T) {
 	if tally.Missing() != 0 || tally.Again() > int(sum["records_replayed"]) || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
 		t.Errorf("%d records missing, %d twice: %v", tally.Missing(), tally.Again(), sum)
 	}
+	// Who has no processor for 0.2 s gives no sign of life in time.
+	if starved := max(e.Starved(), late()); sum["sessions_opened"] != 1 && starved < 200*time.Millisecond {
+		t.Errorf("the channel ended its session, though nobody had to wait for a processor for longer than %v: %v", starved, sum)
+	}
+}
+
+// lateness tells how late a clock of the test's was at most.
+func lateness(t *testing.T) func() time.Duration {
+	const every = 20 * time.Millisecond
+	var most atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	t.Cleanup(func() {
+		close(stop)
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for tick := time.NewTicker(every); ; {
+			last := time.Now()
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				most.Store(max(most.Load(), int64(time.Since(last)-every)))
+			}
+		}
+	})
+	return func() time.Duration { return time.Duration(most.Load()) }
 }
 
 // The second speaker as an exporter: a hundred channels into our collector,

@@ -26,6 +26,9 @@ const (
 	sendBuffer = 4 * (maxMessage + 1)
 	// patience is how long Send waits for room.
 	patience = 100 * time.Millisecond
+	// signEvery is how often a sign of life is asked for while a channel stands
+	// still: sooner than anybody becomes suspicious.
+	signEvery = 150 * time.Millisecond
 	// maxMessage is what the length in a message's header can say.
 	maxMessage = 65535
 )
@@ -239,26 +242,56 @@ func (s *session) Probe(ctx context.Context) error {
 	for ch := range s.opened {
 		dues = append(dues, due{ch, ch.written()})
 	}
-	for _, d := range dues {
-		if err := d.ch.until(ctx, d.at, (*core.Channel).Sent); err != nil {
+	all := func(count func(*core.Channel) uint64) error {
+		for _, d := range dues {
+			if err := s.await(ctx, func(ctx context.Context) error { return d.ch.until(ctx, d.at, count) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := all((*core.Channel).Sent); err != nil {
+		return err
+	}
+	if err := s.sign(ctx); err != nil {
+		return err
+	}
+	if err := all((*core.Channel).Acknowledged); err != nil {
+		return err
+	}
+	s.answers.Add(1)
+	return nil
+}
+
+// await waits for one channel, and asks for signs of life meanwhile: a channel
+// that stands still is not the session's end.
+func (s *session) await(ctx context.Context, ready func(context.Context) error) error {
+	for {
+		step, cancel := context.WithTimeout(ctx, signEvery)
+		err := ready(step)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+		if err := s.sign(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// sign asks for a sign of life.
+func (s *session) sign(ctx context.Context) error {
 	to := s.to
 	to.Port = probePort
 	ch, err := s.mux.Open(ctx, Address(s.peer.Local), to)
 	if err == nil {
 		_ = ch.Close() // a peer that gives it is alive as well
-	} else if _, refused := errors.AsType[*RefusedError](err); !refused {
-		return err
+		return nil
 	}
-	for _, d := range dues {
-		if err := d.ch.until(ctx, d.at, (*core.Channel).Acknowledged); err != nil {
-			return err
-		}
+	if _, refused := errors.AsType[*RefusedError](err); refused {
+		return nil
 	}
-	s.answers.Add(1)
-	return nil
+	return err
 }
 
 // MaxMessage implements transport.Session.
@@ -309,5 +342,6 @@ func (s *session) Close(ctx context.Context) error {
 func (s *session) Stats() transport.SessionStats {
 	return transport.SessionStats{
 		MessagesSent: s.messages.Load(), BytesSent: s.octets.Load(), ProbesSent: s.probes.Load(), ProbesAnswered: s.answers.Load(),
+		Heard: s.mux.heard.Load(),
 	}
 }
