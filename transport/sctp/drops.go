@@ -13,6 +13,7 @@ const (
 	dropPrefix                // an association beyond MaxSessionsPerPrefix
 	dropHalfOpen              // an association beyond the limits of handshakes
 	dropNoAuth                // a peer that does not authenticate its DATA
+	dropOversized             // a message longer than any of IPFIX: the association ended
 	dropReasons
 )
 
@@ -33,6 +34,8 @@ func (d drop) String() string {
 		return "half-open-limit"
 	case dropNoAuth:
 		return "no-sctp-auth"
+	case dropOversized:
+		return "oversized"
 	}
 	return "unknown"
 }

@@ -207,6 +207,9 @@ func (s *inbound) ended(err error) {
 	}
 	s.mu.Unlock()
 	s.assoc.Abort("") // frees what is left of it
+	if errors.Is(err, transport.ErrTooLarge) {
+		s.l.drops.add(dropOversized)
+	}
 	if err = s.meant(err); errors.Is(err, transport.ErrPeerClosed) {
 		err = nil
 	}

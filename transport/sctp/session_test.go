@@ -217,6 +217,20 @@ func TestListener_Abort_RFC7011_10_2_4(t *testing.T) {
 	receive(t, got.closed, "end")
 }
 
+// A message too long for IPFIX ends its association, and is counted.
+func TestListener_Oversized(t *testing.T) {
+	_, got, l, _, server := plain(t, SessionConfig{})
+	server.w.mu.Lock()
+	server.finish(transport.ErrTooLarge) // as the stack tells
+	server.w.mu.Unlock()
+	if err := receive(t, got.closed, "end"); !errors.Is(err, transport.ErrTooLarge) {
+		t.Errorf("%v", err)
+	}
+	if n := l.Stats().Dropped["oversized"]; n != 1 {
+		t.Errorf("dropped %v", l.Stats().Dropped)
+	}
+}
+
 func TestListener_Restart(t *testing.T) {
 	s, got, _, _, server := plain(t, SessionConfig{})
 	server.in <- Event{Kind: EventRestart}

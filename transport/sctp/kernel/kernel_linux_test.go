@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ipfixsuite/test/harness"
 	"ipfixsuite/test/uml"
 	"ipfixsuite/transport"
@@ -74,7 +76,7 @@ func TestKernel(t *testing.T) {
 		test func(*testing.T)
 	}{
 		{"warm", func(t *testing.T) { pair(t, sctp.Config{}, sctp.Config{}) }},
-		{"messages", testMessages}, {"ipv6", testIPv6}, {"shutdown", testShutdown}, {"abort", testAbort},
+		{"messages", testMessages}, {"long", testLong}, {"ipv6", testIPv6}, {"shutdown", testShutdown}, {"abort", testAbort},
 		{"auth", testAuth}, {"cancel", testCancel}, {"full", testFull}, {"allocations", testAllocations},
 		{"lifetime", testLifetime}, {"silence", testSilence}, {"addresses", testAddresses}, {"refused", testRefused}, {"late", testLate}, {"options", testOptions},
 	} {
@@ -324,6 +326,28 @@ func testMessages(t *testing.T) {
 	}
 	if st := c.Stats(); st.MessagesSent != 13 || st.MessagesReceived != 100 || st.Abandoned != 0 {
 		t.Errorf("stats %+v", st)
+	}
+}
+
+// A message longer than any of IPFIX is another protocol's: nothing of it is
+// delivered, and the association is over.
+func testLong(t *testing.T) {
+	for _, size := range []int{maxMessage + 1, 2 * maxMessage} {
+		c, s := pair(t, sctp.Config{}, sctp.Config{})
+		err := c.Association.(*association).control(func(fd int) error { return unix.Sendto(fd, make([]byte, size), 0, nil) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.over(t); !errors.Is(err, transport.ErrTooLarge) {
+			t.Errorf("%d octets: %v", size, err)
+		}
+		if n := s.Stats().MessagesReceived; n != 0 {
+			t.Errorf("%d octets: delivered", size)
+		}
+		_, err = c.over(t)
+		if lost, ok := errors.AsType[*sctp.LostError](err); !ok || !lost.Aborted {
+			t.Errorf("%d octets: the client is told %v", size, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"time"
 	"unsafe"
 
@@ -131,7 +132,7 @@ func (r *receiver) info() (b []byte, ok bool) {
 }
 
 var (
-	errLongMessage = errors.New("message longer than 65535 octets")
+	errLongMessage = fmt.Errorf("%w: more than 65535 octets", transport.ErrTooLarge)
 	errNoInfo      = errors.New("message without its stream")
 	errEmpty       = errors.New("empty message")
 )
@@ -184,6 +185,9 @@ func (a *association) message(ev *sctp.Event) (whole bool, err error) {
 			r.buf = append(r.buf, make([]byte, len(r.buf))...)
 		}
 		return false, nil
+	}
+	if r.filled > maxMessage {
+		return false, errLongMessage
 	}
 	info, ok := r.info()
 	if !ok {

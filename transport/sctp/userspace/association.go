@@ -73,7 +73,7 @@ func newAssociation(now time.Time, s *Socket, cfg *Config, t shim.Terms, d *tran
 	})
 	a.use.total = &s.use
 	a.in.init(inboxLimit(cfg.ReceiveBuffer), &a.use)
-	a.rx.init(cfg.ReceiveBuffer/4, &a.use, func() { a.Abort("message longer than 65535 octets") })
+	a.rx.init(cfg.ReceiveBuffer/4, &a.use, func() { a.oversized("message longer than 65535 octets") })
 	a.streams.init()
 	return a
 }
@@ -305,6 +305,12 @@ func (a *association) Abort(reason string) {
 	defer a.mu.Unlock()
 	a.core.Abort(reason)
 	a.flush(time.Now())
+}
+
+// oversized ends the association for a message that cannot be taken.
+func (a *association) oversized(what string) {
+	a.s.drops.add(shim.DropOversized)
+	a.Abort(what)
 }
 
 // notice wakes whoever waits for a change; its owner's lock is held for all

@@ -80,12 +80,19 @@ func (c engineConn) Write(b []byte) (int, error) {
 	a.mu.Lock()
 	a.flush(now)
 	a.mu.Unlock()
-	if shut && a.rx.idle() {
+	if shut && a.rx.idle() && a.living() {
 		// Nothing can be read, nothing is missing, and there is no room: a
 		// message that is larger than the receive buffer.
-		a.Abort("message larger than the receive buffer")
+		a.oversized("message larger than the receive buffer")
 	}
 	return len(b), nil
+}
+
+// living tells whether the association has not ended.
+func (a *association) living() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.ended()
 }
 
 // Close is called by pion when it has ended.

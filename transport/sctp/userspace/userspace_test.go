@@ -202,6 +202,14 @@ func TestReceive_MessageLargerThanBuffer(t *testing.T) {
 	if len(before) != 1 || before[0].Kind != sctp.EventSendFailed || before[0].Message.Tag != 9 {
 		t.Errorf("told %+v", before)
 	}
+	if n := oversized(s); n != 1 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+// oversized counts messages too large for the socket of an end.
+func oversized(e *end) uint64 {
+	return e.Association.(*association).s.Dropped()[shim.DropOversized.String()]
 }
 
 // A message longer than any we take ends the association.
@@ -221,6 +229,9 @@ func TestReceive_MessageTooLong(t *testing.T) {
 	}
 	if before, _ := s.over(t); len(before) != 0 {
 		t.Errorf("delivered %d octets", len(before[0].data))
+	}
+	if n := oversized(s); n != 1 {
+		t.Errorf("%d counted", n)
 	}
 }
 
