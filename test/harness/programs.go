@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -83,7 +82,8 @@ func (c *Collector) Summary() map[string]float64 {
 type Exporter struct {
 	*Process
 	summary string
-	starved atomic.Int64 // nanoseconds
+	waits   sync.Mutex
+	waited  []time.Duration // without a processor, by sample
 }
 
 // StartExporter starts `exporter run` with the arguments given, a JSON log and

@@ -7,10 +7,13 @@ import (
 	"time"
 )
 
+// sampling is the time between two looks at who waits for a processor.
+const sampling = 100 * time.Millisecond
+
 // starvation samples how long a program's threads have waited for a processor
 // while they could have worked, until the program ends.
 func (e *Exporter) starvation() {
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(sampling)
 	defer tick.Stop()
 	for {
 		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", e.Cmd.Process.Pid))
@@ -24,7 +27,12 @@ func (e *Exporter) starvation() {
 				sum += waited
 			}
 		}
-		e.starved.Store(max(e.starved.Load(), sum))
+		e.waits.Lock()
+		if n := len(e.waited); n > 0 { // threads may end
+			sum = max(sum, int64(e.waited[n-1]))
+		}
+		e.waited = append(e.waited, time.Duration(sum))
+		e.waits.Unlock()
 		select {
 		case <-e.exited:
 			return
@@ -35,15 +43,29 @@ func (e *Exporter) starvation() {
 
 // Starved is how long the program's threads, together, have waited for a
 // processor.
-func (e *Exporter) Starved() time.Duration { return time.Duration(e.starved.Load()) }
+func (e *Exporter) Starved() time.Duration {
+	e.waits.Lock()
+	defer e.waits.Unlock()
+	if len(e.waited) == 0 {
+		return 0
+	}
+	return e.waited[len(e.waited)-1]
+}
 
 // SwapGap is the longest time, as its summary tells, for which no data could
-// leave while sessions were replaced; 0 if the machine let it wait for a
-// processor for as long: where others work as well that happens, too.
+// leave while sessions were replaced; 0 if the machine may have let it wait for
+// a processor for as long at one stretch: where others work as well that
+// happens, too.
 func (e *Exporter) SwapGap(sum map[string]float64) time.Duration {
 	gap := time.Duration(sum["max_swap_gap_us"]) * time.Microsecond
-	if gap <= e.Starved() {
-		return 0
+	e.waits.Lock()
+	defer e.waits.Unlock()
+	// It lies within so many samples.
+	within := int(gap/sampling) + 2
+	for i := range e.waited {
+		if e.waited[min(i+within, len(e.waited)-1)]-e.waited[i] >= gap {
+			return 0
+		}
 	}
 	return gap
 }

@@ -75,7 +75,11 @@ func TestRotation(t *testing.T) {
 			}
 		}
 		t.Setenv("IPFIXSUITE_PROGRAMS", programs)
-		uml.Job{Writable: []string{programs}, Limit: 2*duration(t) + patience}.Self(t)
+		job := uml.Job{Writable: []string{programs}, Limit: 2*duration(t) + patience}
+		if duration(t) > 20*time.Second {
+			job.Memory = "1536M" // its files are in there
+		}
+		job.Self(t)
 		return
 	}
 	t.Run("each second", rotating)

@@ -42,21 +42,31 @@ var transports = []transport{
 // with SIGKILL while data flows, and no record is lost.
 func TestTransports(t *testing.T) {
 	pki := harness.NewPKI(t, "collector", "exporter")
-	for _, tr := range transports {
-		t.Run(tr.scheme, func(t *testing.T) {
-			if tr.raw && os.Geteuid() != 0 {
-				harness.Missing(t, "raw sockets need root")
-			}
-			if tr.outer {
-				tr.query = fmt.Sprintf("?udp=%d", harness.FreePort(t))
-			}
-			t.Run("a session a second", func(t *testing.T) { tr.everySecond(t, pki) })
-			t.Run("killed", func(t *testing.T) { tr.killed(t, pki) })
-			if tr.hears {
-				t.Run("stopped", func(t *testing.T) { tr.stopped(t, pki) })
+	each := func(name string, parallel bool, does func(transport) bool, f func(transport, *testing.T, harness.PKI)) {
+		t.Run(name, func(t *testing.T) {
+			for _, tr := range transports {
+				if !does(tr) {
+					continue
+				}
+				t.Run(tr.scheme, func(t *testing.T) {
+					if parallel {
+						t.Parallel()
+					}
+					if tr.raw && os.Geteuid() != 0 {
+						harness.Missing(t, "raw sockets need root")
+					}
+					if tr.outer {
+						tr.query = fmt.Sprintf("?udp=%d", harness.FreePort(t))
+					}
+					f(tr, t, pki)
+				})
 			}
 		})
 	}
+	all := func(transport) bool { return true }
+	each("a session a second", false, all, transport.everySecond)
+	each("killed", true, all, transport.killed)
+	each("stopped", true, func(tr transport) bool { return tr.hears }, transport.stopped)
 }
 
 func (tr transport) everySecond(t *testing.T, pki harness.PKI) {
@@ -111,8 +121,9 @@ func (tr transport) killed(t *testing.T, pki harness.PKI) {
 		killed = append(killed, time.Now())
 		c.Kill()
 		time.Sleep(500 * time.Millisecond)
+		back := time.Now()
 		c = serve()
-		c.Wait("session opened")
+		carries(e, back)
 	}
 	n := feed.End()
 	e.EndInput()

@@ -16,9 +16,9 @@ import (
 // the end; what an exporter that is not killed takes, too.
 func TestSpool_ExporterKilled(t *testing.T) {
 	t.Parallel()
-	rate, absence, kills := 1000, 6*time.Second, 2
+	rate, absence, kills := 1000, time.Minute, 3
 	if long() {
-		rate, absence, kills = 2000, time.Minute, 8
+		rate, kills = 2000, 8
 	}
 	rng := rand.New(rand.NewPCG(5655, 1))
 	n := rate * int((absence*3 + time.Minute).Seconds()) // more than there will be
