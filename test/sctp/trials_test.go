@@ -60,6 +60,11 @@ const sidePort = 4741
 // trialRate is records a second: a guest is slow.
 const trialRate = 200
 
+// retain is longer than an exporter needs to notice that a collector was killed
+// where the kernel says nothing for it: a busy guest takes seconds to start
+// another one, whose ABORT tells.
+const retain = "20s"
+
 // court is where trials are held: all schemes go through them side by side.
 type court struct {
 	t      *testing.T
@@ -145,7 +150,7 @@ func convene(t *testing.T, n *harness.Network) *court {
 		}
 		tr.serve(t, n)
 		n.Inside(n.A, func() {
-			tr.e = harness.StartExporter(t, append([]string{"--source", "json:-", "--to", tr.url, "--rotate", "1s"}, tr.by...)...)
+			tr.e = harness.StartExporter(t, append([]string{"--source", "json:-", "--to", tr.url, "--rotate", "1s", "--retain", retain}, tr.by...)...)
 		})
 		tr.feed = &harness.Feeder{Rate: trialRate}
 		tr.feed.Begin(tr.e)
