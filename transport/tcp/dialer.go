@@ -46,7 +46,8 @@ func (d *Dialer) Session(ctx context.Context, c *Conn) (transport.Session, error
 	s := newSession(c, &cfg)
 	if c.tls != nil && c.tls.ConnectionState().Version == tls.VersionTLS13 {
 		if err := s.verdict(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("tls handshake with %v: %w", d.Remote, err), s.Close(ctx))
+			_ = s.Close(ctx) // has nothing else to say
+			return nil, fmt.Errorf("tls handshake with %v: %w", d.Remote, err)
 		}
 	}
 	return s, nil

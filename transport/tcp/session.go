@@ -162,7 +162,10 @@ func (s *session) Err() error {
 
 // Close implements transport.Session: everything taken is sent, then
 // close_notify and FIN; it waits for the peer to do the same, which says that
-// it has read all, no longer than ctx.
+// it has read all, no longer than ctx. A connection that broke instead is an
+// error: the peer's process may have taken what its host acknowledged, or not.
+// That TLS's close_notify is missing in the answer is none: many peers just
+// close.
 func (s *session) Close(ctx context.Context) error {
 	s.out.finish()
 	select {
@@ -171,7 +174,10 @@ func (s *session) Close(ctx context.Context) error {
 	}
 	s.end(nil)
 	s.wg.Wait()
-	return nil
+	if errors.Is(s.err, transport.ErrPeerClosed) || errors.Is(s.err, ErrTruncated) {
+		return nil
+	}
+	return s.err
 }
 
 func (s *session) end(err error) {

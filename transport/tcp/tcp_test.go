@@ -435,6 +435,36 @@ func TestPeerThatReadsNothing(t *testing.T) {
 	t.Logf("%d of %d messages acknowledged, then %v", arrived, sent, s.Err())
 }
 
+// A peer that breaks off while it is told the end has perhaps not read what
+// its host acknowledged: Close says so.
+func TestClose_Broken(t *testing.T) {
+	for _, orderly := range []bool{true, false} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { // ended by ln.Close
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, c) // until the end
+			if !orderly {
+				_ = c.(*net.TCPConn).SetLinger(0)
+			}
+			c.Close()
+		}()
+		s := dial(t, &Dialer{Remote: addrPort(ln.Addr())})
+		send(t, s, message(1000, 1))
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if err := s.Close(ctx); (err == nil) != orderly || ctx.Err() != nil {
+			t.Errorf("orderly %v: %v", orderly, err)
+		}
+		cancel()
+		ln.Close()
+	}
+}
+
 // A collector that stops says so, and still takes what is under way.
 func TestListenerParts(t *testing.T) {
 	ca := newAuthority(t)
