@@ -415,7 +415,7 @@ func TestAssociation_FateOfEachMessage(t *testing.T) {
 func TestAcknowledged_WaitsForReceive(t *testing.T) {
 	l := listen(t, loopback4, hasty())
 	r := newRelay(t, UDPAddr(l))
-	ca, err := r.dial(t, l, hasty())
+	ca, err := r.dial(t, l, patient())
 	if err != nil {
 		t.Fatal(err)
 	}
