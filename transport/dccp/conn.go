@@ -288,16 +288,28 @@ func (c *Conn) Close() error {
 }
 
 // Shutdown closes the connection in order and waits until what is queued went
-// and the peer has answered, or ctx ends; then it goes on by itself. Read and
-// Write return net.ErrClosed from now on.
+// and the peer has answered, or ctx ends; then it goes on by itself. It returns
+// the *ResetError of an end that was not in order: who answered so, perhaps a new
+// process on the peer's port, has not read what was acknowledged. Read and Write
+// return net.ErrClosed from now on.
 func (c *Conn) Shutdown(ctx context.Context) error {
 	c.shutdown()
 	select {
 	case <-c.done:
-		return nil
+		return c.disorder()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// disorder is how the connection ended, if not in order.
+func (c *Conn) disorder() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.m.Err(); err != nil && !err.Clean() {
+		return err
+	}
+	return nil
 }
 
 func (c *Conn) shutdown() {

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"ipfixsuite/transport"
+	"ipfixsuite/transport/dccp/wire"
 )
 
 // taker is a Handler and its one Receiver.
@@ -103,6 +106,48 @@ func TestSession(t *testing.T) {
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A collector that was killed, and started again on its port, answers Close by a
+// Reset: the session did not end in order, and who closes it hears of that.
+func TestSessionClose_Disorder(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newLAN()
+			serve := func() *Endpoint {
+				e := n.endpoint(t, collectorAt.String(), false)
+				if _, err := e.Listen(4739, []ServiceCode{service}, ListenConfig{Config: Config{Receive: func(*Conn, []byte) {}}}); err != nil {
+					t.Fatal(err)
+				}
+				return e
+			}
+			e := serve()
+			to := Addr{IP: collectorAt.Addr(), Port: 4739, UDP: collectorAt.Port()}
+			c, err := n.dial(within(t), t, "192.0.2.2:9", to, service, Config{Track: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &session{c: c}
+			if k, err := s.Send(t.Context(), []transport.Outgoing{{Data: []byte("acknowledged")}}); k != 1 || err != nil {
+				t.Fatal(k, err)
+			}
+			pass(time.Second)
+			if killed {
+				n.set(func(n *lan) { n.lose = func(p lanPacket) bool { return p.from == collectorAt } })
+				_ = e.Close() // which nobody hears of
+				n.set(func(n *lan) { n.lose = nil })
+				serve()
+			}
+			err = s.Close(within(t))
+			r, reset := errors.AsType[*ResetError](err)
+			if killed != reset || killed && (r.Code != wire.ResetNoConnection || !r.Remote) || !killed && err != nil {
+				t.Errorf("killed %v: %v", killed, err)
+			}
+			if got := s.Fates(nil); len(got) != 1 || !got[0].Arrived {
+				t.Errorf("killed %v: %+v", killed, got)
+			}
+		})
 	}
 }
 

@@ -106,7 +106,8 @@ func (s *session) Err() error {
 	}
 }
 
-// Close implements transport.Session.
+// Close implements transport.Session. An end out of order is an error: what the
+// peer's host has acknowledged its process may not have read.
 func (s *session) Close(ctx context.Context) error { return s.c.Shutdown(ctx) }
 
 // Stats implements transport.Session.

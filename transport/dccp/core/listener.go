@@ -160,7 +160,7 @@ func (l *Listener) request(now time.Time, t Tuple, p *wire.Packet, b []byte) ([]
 	l.sources[t.Remote.Addr()]++
 	l.stats.Accepted++
 	c := new(Conn)
-	c.respond(now, l.cfg.forService(p.Service), p, NewISS(&l.secret, t, now))
+	c.respond(now, l.cfg.forService(p.Service), p, l.iss(&t, p))
 	return b, c
 }
 
@@ -195,9 +195,17 @@ func (l *Listener) refuse(now time.Time, p *wire.Packet, code wire.ResetCode, b 
 	return b
 }
 
+// iss is the initial sequence number for a Request. It follows the client's, which
+// keeps away from earlier connections', in a space that nobody can guess (RFC
+// 4340, Section 7.2): so the Responses to repeated Requests are numbered as those
+// of one connection, also when one was answered without state and the next one,
+// as there is room again, with it.
+func (l *Listener) iss(t *Tuple, p *wire.Packet) wire.Seq {
+	return l.secret.space(t, 1).Add(int64(p.Seq))
+}
+
 // stateless answers a Request with a Response that carries all we would have to
-// remember. Its initial sequence number follows the client's, so that the
-// Responses to repeated Requests are numbered as those of one connection.
+// remember.
 func (l *Listener) stateless(now time.Time, t *Tuple, p *wire.Packet, b []byte) []byte {
 	if len(p.Options) > maxCookieOptions {
 		l.stats.TooBusy++
@@ -207,7 +215,7 @@ func (l *Listener) stateless(now time.Time, t *Tuple, p *wire.Packet, b []byte) 
 		l.stats.CookiesLimited++
 		return b
 	}
-	iss := l.secret.space(t, 1).Add(int64(p.Seq))
+	iss := l.iss(t, p)
 	var memory [wire.MaxOptionData]byte
 	cookie, err := l.cookies.seal(now, memory[:0], t, &baked{p.Seq, iss, p.Service, p.Options})
 	if err != nil {

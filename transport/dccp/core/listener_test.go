@@ -295,6 +295,44 @@ func TestCookieAfterRepeatedRequest(t *testing.T) {
 	}
 }
 
+// A Request that was answered by a cookie is repeated, and by then there is room
+// for a connection, while the client goes on from the first Response: the two
+// find together, whether or not the second Response comes.
+func TestStateAfterACookie(t *testing.T) {
+	for seed := range uint64(16) {
+		for _, lost := range []bool{false, true} {
+			l := newListener(t, func(c *ListenerConfig) { c.MaxHalfOpen, c.Config, c.Rand = -1, simConfig(t), testRand(seed) })
+			client, request := requestOf(t, simConfig(t))
+			first, none := l.HandlePacket(start, tupleOf(1), &request, nil)
+			l.cfg.MaxHalfOpen = 256
+			p := &pair{t: t, now: start.Add(requestRetry), listener: l, tuple: tupleOf(1), a: side{t: t, c: client}}
+			client.HandleTimer(p.now)
+			again := p.a.packets(p.now)
+			_, server := l.HandlePacket(p.now, p.tuple, again[0], nil)
+			if none != nil || server == nil || again[0].Type != wire.Request {
+				t.Fatal("not as the test wants it")
+			}
+			p.b = side{t: t, c: server}
+			var response wire.Packet
+			if err := response.Parse(first); err != nil {
+				t.Fatal(err)
+			}
+			p.a.handle(p.now, &response)
+			if lost {
+				p.b.packets(p.now)
+			}
+			p.pass(10 * time.Second)
+			p.wantStates(StateOpen, StateOpen)
+			p.send(&p.a, 0, 5)
+			p.send(&p.b, 10, 5)
+			p.pass(10 * time.Second)
+			if !slices.Equal(p.b.got, messages(0, 5)) || !slices.Equal(p.a.got, messages(10, 5)) {
+				t.Errorf("seed %d, second Response lost: %v: got %q and %q", seed, lost, p.b.got, p.a.got)
+			}
+		}
+	}
+}
+
 // Section 8.1.4, SHOULD: what was tampered with is answered by Reset 10.
 func TestBadCookies(t *testing.T) {
 	l := cookieListener(t)

@@ -176,7 +176,7 @@ func (s *session) Err() error {
 	return nil
 }
 
-// Close implements transport.Session.
+// Close implements transport.Session. An end out of order before is an error.
 func (s *session) Close(ctx context.Context) error {
 	err := s.c.Shutdown(ctx)
 	s.wg.Wait() // what was closed is not read any more
@@ -184,7 +184,11 @@ func (s *session) Close(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return nil
+	// What came of the closing itself the kernel does not tell.
+	if errors.Is(s.err, transport.ErrClosed) || errors.Is(s.err, transport.ErrPeerClosed) {
+		return nil
+	}
+	return s.err
 }
 
 // Stats implements transport.Session.
