@@ -22,9 +22,9 @@ import (
 // TestLinux holds our DCCP, as IP protocol 33, against that of Linux 6.1.
 func TestLinux(t *testing.T) {
 	if !uml.Inside() {
+		t.Parallel()
 		dir := t.TempDir()
-		t.Setenv(captures, dir)
-		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6"}, Writable: []string{dir}}.Self(t)
+		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6"}, Writable: []string{dir}, Env: []string{captures + "=" + dir}}.Self(t)
 		judge(t, dir)
 		return
 	}

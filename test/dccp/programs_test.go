@@ -26,14 +26,14 @@ import (
 func TestPrograms(t *testing.T) {
 	if !uml.Inside() {
 		uml.Need(t)
+		t.Parallel()
 		dir := t.TempDir()
-		t.Setenv("IPFIXSUITE_PROGRAMS", dir)
 		c := exec.Command("go", "build", "-o", dir, "ipfixsuite/cmd/exporter", "ipfixsuite/cmd/collector")
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
 		}
-		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6", "sctp"}, Writable: []string{dir}, Limit: 5 * time.Minute}.Self(t)
+		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6", "sctp"}, Writable: []string{dir}, Env: []string{"IPFIXSUITE_PROGRAMS=" + dir}, Limit: 5 * time.Minute}.Self(t)
 		return
 	}
 	n := newNetwork(t)
@@ -53,18 +53,27 @@ func TestPrograms(t *testing.T) {
 	} {
 		guard(t, n, n.A, "va", pair.exporter)
 		guard(t, n, n.B, "vb", pair.collector)
-		for _, scheme := range []string{"dccp", "dtls+dccp"} {
-			t.Run(pair.name+"/"+scheme, func(t *testing.T) {
-				rotates(t, n, pki, scheme, "192.0.2.2", pair.exporter, pair.collector)
-			})
-		}
+		both(t, pair.name, func(t *testing.T, scheme string) {
+			rotates(t, n, pki, scheme, "192.0.2.2", pair.exporter, pair.collector)
+		})
 		unguard(n, n.A, "va", pair.exporter)
 		unguard(n, n.B, "vb", pair.collector)
 	}
 	t.Run("kernel to kernel/dtls+dccp/IPv6", func(t *testing.T) { rotates(t, n, pki, "dtls+dccp", "[2001:db8::2]", "", "") })
-	for _, scheme := range []string{"dccp", "dtls+dccp"} {
-		t.Run("the collector dies/"+scheme, func(t *testing.T) { dies(t, n, pki, scheme) })
-	}
+	both(t, "the collector dies", func(t *testing.T, scheme string) { dies(t, n, pki, scheme) })
+}
+
+// both runs a test in the clear and under DTLS, side by side: they have ports of
+// their own.
+func both(t *testing.T, name string, test func(t *testing.T, scheme string)) {
+	t.Run(name, func(t *testing.T) {
+		for _, scheme := range []string{"dccp", "dtls+dccp"} {
+			t.Run(scheme, func(t *testing.T) {
+				t.Parallel()
+				test(t, scheme)
+			})
+		}
+	})
 }
 
 // programPKI are certificates for both ends.
@@ -96,7 +105,7 @@ func unguard(n *harness.Network, ns, iface, option string) {
 
 // flags are the programs' credentials, or what does without.
 func flags(pki harness.PKI, scheme, name string) []string {
-	if scheme == "dccp" {
+	if !strings.HasPrefix(scheme, "dtls+") {
 		return []string{"--insecure"}
 	}
 	return pki.Flags(name)

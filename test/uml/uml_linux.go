@@ -40,6 +40,8 @@ type Job struct {
 	Memory string
 	// Writable are folders the guest may write, besides the calling test's.
 	Writable []string
+	// Env is added to this process's environment, as NAME=value.
+	Env []string
 }
 
 // Result is what came of a command.
@@ -83,6 +85,7 @@ func (j Job) Run(t testing.TB, program string, args ...string) Result {
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	c.Env = append(os.Environ(), j.Env...)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
 	err := c.Run()
