@@ -444,14 +444,21 @@ func testShutdown(t *testing.T) {
 	}
 	harness.Run(t, "tc", "qdisc", "del", "dev", "lo", "root")
 
-	// Both at once.
-	c, s = pair(t, sctp.Config{}, sctp.Config{})
-	if err := errors.Join(c.Shutdown(), s.Shutdown()); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range []*end{c, s} {
-		if _, err := e.over(t); !errors.Is(err, transport.ErrClosed) {
-			t.Errorf("%v", err)
+	// Both at once: each has what the other sent, and knows that it has.
+	for i := range 20 {
+		c, s = pair(t, sctp.Config{}, sctp.Config{})
+		c.send(t, sctp.Message{Data: []byte("c")}, sctp.Message{Stream: 1, Data: []byte("c")})
+		s.send(t, sctp.Message{Data: []byte("s")})
+		if err := errors.Join(c.Shutdown(), s.Shutdown()); err != nil {
+			t.Fatal(err)
+		}
+		for e, sent := range map[*end]uint64{c: 2, s: 1} {
+			if _, err := e.over(t); !errors.Is(err, transport.ErrClosed) {
+				t.Errorf("%v", err)
+			}
+			if n := e.Acknowledged(); n != sent || e.Stats().MessagesReceived != 3-sent {
+				t.Errorf("round %d: %d of %d messages acknowledged, %d received", i, n, sent, e.Stats().MessagesReceived)
+			}
 		}
 	}
 }
