@@ -32,6 +32,7 @@ func pskFlags(t *testing.T, identity string) []string {
 // The exporter as it is run, OpenSSL as the collector's end: what comes out of
 // the DTLS there is read by libfixbuf.
 func TestExporterToOpenSSL(t *testing.T) {
+	t.Parallel()
 	openssl, dump := harness.Tool(t, "openssl"), harness.Tool(t, "ipfixDump")
 	pki := harness.NewPKI(t, "collector.example", "exporter.example")
 	for _, row := range []struct {
@@ -227,6 +228,7 @@ func TestTsharkDecryptsTheExporter(t *testing.T) {
 // Who may not come in is told off, and the collector's log says why; those who
 // may are not disturbed.
 func TestCollectorRefuses(t *testing.T) {
+	t.Parallel()
 	pki := harness.NewPKI(t, "collector.example", "exporter.example", "stranger.test")
 	other := harness.NewPKI(t, "exporter.example")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + t.TempDir(), "--allow", "*.example"},

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,7 +15,13 @@ import (
 	"ipfixsuite/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	// What runs side by side here waits, most of the time.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	harness.Main(m)
+}
 
 // flow is the truth of these tests: the exporter gets it as a JSON line, the
 // judges have to see the same values.

@@ -118,6 +118,7 @@ func dialTo(t *testing.T, d transport.Dialer) transport.Session {
 // it is taken for alive. A busy machine takes longer over it: how long the machine
 // of package heartbeat takes by itself is held there.
 func TestDeadCollectorIsKnown(t *testing.T) {
+	t.Parallel()
 	const limit = 10 * time.Second
 	pki := harness.NewPKI(t, "collector.example", "exporter.example")
 	gnutls := func(t *testing.T) (*harness.Process, string) {

@@ -238,6 +238,7 @@ func nextTaken(t *testing.T, ended <-chan taken) taken {
 // has a channel of its own in one TLS session, with Templates and Sequence
 // Numbers of its own, and no record is missing.
 func TestMTA_DomainsOnChannels(t *testing.T) {
+	t.Parallel()
 	const domains, each = 300, 100
 	pki := harness.NewPKI(t, "collector", "exporter")
 	many := make([]int, domains)
@@ -300,6 +301,7 @@ func TestMTA_DomainsOnChannels(t *testing.T) {
 // waits for it than its window takes; when it gets some, nothing of it is
 // missing either.
 func TestMTA_StalledChannel(t *testing.T) {
+	t.Parallel()
 	const domains, stalled, each, bulk = 100, 7, 150, 60_000 // 12 octets a record
 	pki := harness.NewPKI(t, "collector", "exporter")
 	var mu sync.Mutex
@@ -419,6 +421,7 @@ func lateness(t *testing.T) func() time.Duration {
 // its files, though it is killed at that moment. The second session resumes the
 // first; channels to anywhere else are refused, and nobody is called.
 func TestMTA_SecondSpeakerExports(t *testing.T) {
+	t.Parallel()
 	const channels, each = 100, 40
 	pki := harness.NewPKI(t, "collector", "exporter")
 	elsewhere, err := net.Listen("tcp", "127.0.0.1:0")

@@ -32,6 +32,7 @@ func fixbuf(t *testing.T) string {
 // libfixbuf as the Collecting Process, over TCP: the same values, in sessions
 // that follow each other each second.
 func TestStream_LibfixbufCollects(t *testing.T) {
+	t.Parallel()
 	program := fixbuf(t)
 	all := flows(120)
 	for _, row := range []struct {
@@ -39,6 +40,7 @@ func TestStream_LibfixbufCollects(t *testing.T) {
 		sessions float64
 	}{{"one session", 1}, {"a session a second", 3}} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			port, out := harness.FreePort(t), filepath.Join(t.TempDir(), "out")
 			p := harness.StartTo(t, out, program, "listen", strconv.Itoa(port), "1000")
 			p.Wait("listening")
@@ -123,6 +125,7 @@ var versions = []struct{ name, openssl, gnutls string }{
 // Our exporter and OpenSSL's server: what it wrote is read by ipfixDump. The
 // connection is cut in the middle; the next one resumes its TLS session.
 func TestStream_OpenSSLServer(t *testing.T) {
+	t.Parallel()
 	openssl, dump := harness.Tool(t, "openssl"), harness.Tool(t, "ipfixDump")
 	pki := harness.NewPKI(t, "collector", "exporter")
 	all := flows(120)
@@ -202,6 +205,7 @@ var gnutlsData = regexp.MustCompile(`Decrypted Packet\[\d+\] Application Data\(2
 // nothing of what it reads but how much: that is what tshark finds there with
 // our keys, and ipfixDump reads it.
 func TestStream_GnuTLSServer(t *testing.T) {
+	t.Parallel()
 	gnutls, dump := harness.Tool(t, "gnutls-serv"), harness.Tool(t, "ipfixDump")
 	pki := harness.NewPKI(t, "collector", "exporter")
 	all := flows(120)
@@ -256,6 +260,7 @@ func TestStream_GnuTLSServer(t *testing.T) {
 // OpenSSL's client replays an IPFIX file into our collector, twice: the second
 // time it resumes the first session.
 func TestStream_OpenSSLClientReplaysFile(t *testing.T) {
+	t.Parallel()
 	openssl := harness.Tool(t, "openssl")
 	pki := harness.NewPKI(t, "collector", "exporter")
 	all := flows(120)
@@ -330,6 +335,7 @@ func flowOfJSON(t *testing.T, r map[string]any) (f flow) {
 
 // softflowd over TCP has our collector write what it does over UDP.
 func TestStream_Softflowd(t *testing.T) {
+	t.Parallel()
 	program := harness.Tool(t, "softflowd")
 	if os.Getuid() != 0 {
 		harness.Missing(t, "softflowd changes its user and needs root")
