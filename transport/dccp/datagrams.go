@@ -237,6 +237,9 @@ func (d *Datagrams) Close() error {
 	return nil
 }
 
+// Abort is Conn.Abort: nobody is waited for.
+func (d *Datagrams) Abort() error { return d.c.Abort() }
+
 // Connections are what a Listener accepts, as carriers of datagrams: what
 // transport/dtls serves sessions on. Close closes the Listener, then calls
 // Release.

@@ -10,6 +10,7 @@ import (
 
 	"ipfixsuite/transport/dccp/core"
 	"ipfixsuite/transport/dccp/wire"
+	"ipfixsuite/transport/dtls"
 )
 
 // attack makes the packets of a flood on a listener at to, beside a living
@@ -162,6 +163,34 @@ func flooded(t *testing.T, attack attack) {
 	if st := e.Stats(); st.Conns != 1 || st.Listeners[to.Port].HalfOpen != 0 {
 		t.Errorf("after ten minutes: %+v", st)
 	}
+}
+
+// A collector of DTLS sends connections away whose network has enough that never
+// began a handshake. They hold up nobody, though nothing answers at their ends.
+func TestConnectionsSentAway(t *testing.T) {
+	const flood = 30
+	inBubble(t, func(collector, _ *dtls.Config) { collector.MaxHalfOpenPerPrefix = 2 }, func(t *testing.T, s *secured) {
+		network := netip.MustParsePrefix("198.51.100.0/24")
+		s.lan.set(func(n *lan) {
+			n.lose = func(p lanPacket) bool {
+				return (network.Contains(p.from.Addr()) || network.Contains(p.to.Addr())) && p.Type >= wire.CloseReq
+			}
+		})
+		for i := range flood {
+			if _, err := s.lan.dial(t.Context(), t, fmt.Sprintf("198.51.100.%d:9", i), collectorTo, secureService, Config{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		session, a := s.dial(s.dialer())
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("a session took %v to open", took)
+		}
+		if st := s.listener.Stats(); st.HandshakesLimited != flood-2 {
+			t.Errorf("%d connections sent away", st.HandshakesLimited)
+		}
+		s.part(session, a)
+	})
 }
 
 // RFC 6773, Section 3.8, second method: connections are told apart by all six,

@@ -79,7 +79,7 @@ func (c *connections) Serve(ctx context.Context, h transport.Handler) error {
 			break
 		}
 		if !c.begin(ctx, conn, peer, h) {
-			_ = conn.Close()
+			sendAway(conn)
 		}
 	}
 	c.wg.Wait() // ended with ctx, or here
@@ -88,6 +88,16 @@ func (c *connections) Serve(ctx context.Context, h transport.Handler) error {
 		return closeErr
 	}
 	return fmt.Errorf("dtls listener on %v: %w", c.Addr(), err)
+}
+
+// sendAway ends a connection that is not served. Whoever floods us with them need
+// not answer a closing in order, which others behind it would wait for.
+func sendAway(conn transport.DatagramConn) {
+	if a, ok := conn.(interface{ Abort() error }); ok {
+		_ = a.Abort()
+		return
+	}
+	_ = conn.Close()
 }
 
 // begin serves a connection if the limits permit.

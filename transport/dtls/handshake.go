@@ -113,6 +113,7 @@ func (d *driver) run(ctx context.Context, sh *shim) (*taken, error) {
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		err = d.reason(ctx, err)
+		cancel(err) // what still waits in a carrier's queue need not go
 		sh.mute()
 		sh.shut()
 		_ = conn.Close()

@@ -172,7 +172,7 @@ func lives(t *testing.T, seed uint64, sum fates) {
 // all kinds: none waits for ever, each packet keeps to the rules, and what is
 // told of messages is true.
 func TestSimulation(t *testing.T) {
-	from, to := simSeeds(t, 1500)
+	from, to := simSeeds(t, 2000)
 	for half := range uint64(2) {
 		t.Run([]string{"even", "odd"}[half], func(t *testing.T) {
 			t.Parallel()
