@@ -49,12 +49,16 @@ func TestLinux(t *testing.T) {
 	stop = record(t, n, "long")
 	t.Run("ten thousand there", func(t *testing.T) { bulkThere(t, n, versions["ipv4"], 10_000) })
 	t.Run("ten thousand back", func(t *testing.T) { bulkBack(t, n, versions["ipv6"], 10_000) })
+	t.Run("a thousand there", func(t *testing.T) { bulkThere(t, n, versions["ipv6"], 1_000) })
+	t.Run("a thousand back", func(t *testing.T) { bulkBack(t, n, versions["ipv4"], 1_000) })
 	stop()
 	n.Run(n.A, "tc qdisc add dev va root netem delay 20ms loss 5%")
 	n.Run(n.B, "tc qdisc add dev vb root netem delay 20ms loss 5%")
 	stop = record(t, n, "lossy")
 	t.Run("loss there", func(t *testing.T) { bulkThere(t, n, versions["ipv6"], 400) })
 	t.Run("loss back", func(t *testing.T) { bulkBack(t, n, versions["ipv4"], 400) })
+	t.Run("loss there, IPv4", func(t *testing.T) { bulkThere(t, n, versions["ipv4"], 100) })
+	t.Run("loss back, IPv6", func(t *testing.T) { bulkBack(t, n, versions["ipv6"], 100) })
 	stop()
 }
 
