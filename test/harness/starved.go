@@ -27,6 +27,7 @@ func (e *Exporter) starvation() {
 				sum += waited
 			}
 		}
+		sum += int64(stolen())
 		e.waits.Lock()
 		if n := len(e.waited); n > 0 { // threads may end
 			sum = max(sum, int64(e.waited[n-1]))
@@ -41,15 +42,31 @@ func (e *Exporter) starvation() {
 	}
 }
 
+// stolen is the time for which this machine's processors, since it began, have
+// been another machine's: nobody's waiting shows that.
+func stolen() time.Duration {
+	const tick = 10 * time.Millisecond // of /proc/stat
+	raw, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	var times [8]int64 // user, nice, system, idle, iowait, irq, softirq, steal
+	if _, err := fmt.Sscanf(string(raw), "cpu %d %d %d %d %d %d %d %d",
+		&times[0], &times[1], &times[2], &times[3], &times[4], &times[5], &times[6], &times[7]); err != nil {
+		return 0
+	}
+	return time.Duration(times[7]) * tick
+}
+
 // Starved is how long the program's threads, together, have waited for a
-// processor.
+// processor, that other machines had included.
 func (e *Exporter) Starved() time.Duration {
 	e.waits.Lock()
 	defer e.waits.Unlock()
 	if len(e.waited) == 0 {
 		return 0
 	}
-	return e.waited[len(e.waited)-1]
+	return e.waited[len(e.waited)-1] - e.waited[0]
 }
 
 // SwapGap is the longest time, as its summary tells, for which no data could
