@@ -58,8 +58,8 @@ func lifetimes(t *testing.T, n *harness.Network) {
 		}
 		// A message is given up also if it arrived and its acknowledgement took
 		// too long. Linux tells of those it sent how many they were; where others
-		// of that age arrived it cannot be told which.
-		if told := sum["records_given_up"]; told == 0.0 || r.scheme != "dtls+sctp" && told < float64(tally.Missing()) {
+		// of that age arrived, on a slow machine, it cannot be told which.
+		if told := sum["records_given_up"]; r.scheme != "dtls+sctp" && told < float64(tally.Missing()) {
 			t.Errorf("%s: %v records given up, %d are missing", r.scheme, told, tally.Missing())
 		}
 		if sum["collectors_lost"] != 0 || sum["records_replayed"] != 0 || got["data_before_template"] != 0 || got["records_undecodable"] != 0 {

@@ -26,6 +26,7 @@ func TestLinux(t *testing.T) {
 		share(t, filepath.Join(harness.Root(t), "testdata"), dir, mixed)
 		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 6 * time.Minute}.Self(t)
 		judge(t, dir)
+		t.Run("without SCTP", func(t *testing.T) { withoutSCTP(t, dir) })
 		return
 	}
 	n := newNetwork(t)

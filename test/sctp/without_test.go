@@ -10,11 +10,9 @@ import (
 	"ipfixsuite/test/uml"
 )
 
-// Where the kernel has no SCTP both programs say so, and name what needs none.
-func TestWithoutSCTP(t *testing.T) {
-	uml.Need(t)
-	dir := t.TempDir()
-	buildPrograms(t, dir)
+// withoutSCTP: where the kernel has no SCTP both programs, which are in a
+// folder, say so, and name what needs none.
+func withoutSCTP(t *testing.T, dir string) {
 	program := func(name string) string { return filepath.Join(dir, name) }
 	r := uml.Job{Writable: []string{dir}}.Run(t, "/bin/sh", "-c", `echo /none >/proc/sys/kernel/modprobe
 `+program("collector")+` serve --listen sctp://127.0.0.1 --sink json:- 2>&1; echo "collector ended with $?"

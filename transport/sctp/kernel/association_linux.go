@@ -42,6 +42,7 @@ type association struct {
 
 	fmu      sync.Mutex
 	fleeting fleeting
+	look     func(fd uintptr) // lookIdle, bound once
 
 	dmu sync.Mutex    // one Drain at a time
 	dry chan struct{} // fed by Receive
@@ -68,6 +69,7 @@ func newAssociation(file *os.File, peer netip.AddrPort) (*association, error) {
 		return nil, err
 	}
 	a := &association{file: file, rc: rc, dry: make(chan struct{}, 1), over: make(chan struct{})}
+	a.look = a.lookIdle
 	a.sender.init()
 	a.receiver.init(a)
 	err = a.control(func(fd int) error {

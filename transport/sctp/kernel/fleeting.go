@@ -22,9 +22,17 @@ const early = 20 * time.Millisecond
 // there are as many of these as were given up, it is known which they were.
 type fleeting struct {
 	list  []flight
+	marks []mark // ascending
 	more  bool   // there were more than the list takes
-	given uint64 // by the kernel's counter, when nothing was under way last
+	given uint64 // by the kernel's counter, before the first one
 	at    int    // where the next one that is named stands, most likely
+}
+
+// mark is a moment at which nothing was under way.
+type mark struct {
+	n     int    // how many stood in the list
+	given uint64 // by the kernel's counter
+	at    time.Time
 }
 
 // flight is one of them.
@@ -65,24 +73,51 @@ func (f *fleeting) name(tag uint32, unsent bool) {
 	}
 }
 
+// idle notes that nothing is under way before the next message: what is found
+// out of those before it does not depend on those behind.
+func (f *fleeting) idle(now time.Time, given uint64) {
+	last := 0
+	if n := len(f.marks); n > 0 {
+		last = f.marks[n-1].n
+	}
+	if len(f.list) > last {
+		f.marks = append(f.marks, mark{len(f.list), given, now})
+	}
+}
+
 // resolve appends to failed the messages that the kernel gave up after it had
 // sent them and has not told of, if it can be told which they were. given is how
 // many there were of these, ever.
 func (f *fleeting) resolve(now time.Time, given uint64, failed []sctp.Message) []sctp.Message {
-	left, could := given-f.given, uint64(0)
-	for i := range f.list {
-		switch e := &f.list[i]; {
+	if f.more {
+		return failed
+	}
+	begin, before := 0, f.given
+	f.marks = append(f.marks, mark{len(f.list), given, now})
+	for _, m := range f.marks {
+		failed = resolve(f.list[begin:m.n], m.at, m.given-before, failed)
+		begin, before = m.n, m.given
+	}
+	f.marks = f.marks[:len(f.marks)-1]
+	return failed
+}
+
+// resolve does that for messages of which the kernel gave up so many.
+func resolve(list []flight, now time.Time, left uint64, failed []sctp.Message) []sctp.Message {
+	could := uint64(0)
+	for i := range list {
+		switch e := &list[i]; {
 		case e.named && !e.unsent:
 			left--
 		case e.over(now):
 			could++
 		}
 	}
-	if left == 0 || left != could || f.more {
+	if left == 0 || left != could {
 		return failed
 	}
-	for i := range f.list {
-		if e := &f.list[i]; e.over(now) {
+	for i := range list {
+		if e := &list[i]; e.over(now) {
 			e.named = true
 			failed = append(failed, e.message)
 		}
@@ -97,6 +132,6 @@ func (e *flight) over(now time.Time) bool { return !e.named && !e.expires.After(
 // known of those of which it could not be told.
 func (f *fleeting) settle(now time.Time, given uint64, failed []sctp.Message) []sctp.Message {
 	failed = f.resolve(now, given, failed)
-	*f = fleeting{list: f.list[:0], given: given}
+	*f = fleeting{list: f.list[:0], marks: f.marks[:0], given: given}
 	return failed
 }

@@ -51,6 +51,17 @@ func TestFleeting(t *testing.T) {
 			f.name(1, false) // its end, at last
 			send(f, 3)
 		}, late, 1, nil},
+		{"nothing was under way in between", func(f *fleeting) {
+			send(f, 1)
+			f.idle(late, 0)
+			send(f, 2, 3)
+			f.idle(late, 2)
+			f.idle(late, 2)
+			send(f, 4)
+		}, late, 2, []uint32{2, 3}},
+		{"and what was unsure stays so", func(f *fleeting) { send(f, 1, 2); f.idle(late, 1); send(f, 3); f.name(3, true) }, late, 1, nil},
+		{"and what was told late counts", func(f *fleeting) { send(f, 1, 2); f.idle(late, 1); send(f, 3); f.name(2, true) }, late, 1, []uint32{1}},
+		{"and the next one was not taken", func(f *fleeting) { send(f, 1, 2); f.idle(late, 2); send(f, 3); f.remove(1) }, late, 2, []uint32{1, 2}},
 		{"found out before others were given up", func(f *fleeting) { send(f, 1); f.resolve(late, 1, nil); send(f, 2, 3) }, late, 3, []uint32{2, 3}},
 		{"the last one still lives", func(f *fleeting) { send(f, 1, 2, 3) }, begin.Add(3*time.Second + lifetime/2), 2, []uint32{1, 2}},
 		{"the last one may be over by the kernel's clock", func(f *fleeting) { send(f, 1, 2, 3) }, begin.Add(3*time.Second + lifetime - early), 2, nil},
@@ -77,7 +88,7 @@ func TestFleeting(t *testing.T) {
 			if !slices.Equal(got, c.want) {
 				t.Errorf("given up %v, want %v", got, c.want)
 			}
-			if len(f.list) != 0 || f.more {
+			if len(f.list) != 0 || len(f.marks) != 0 || f.more {
 				t.Errorf("%d left", len(f.list))
 			}
 		})

@@ -217,6 +217,7 @@ func (a *association) expire(batch []sctp.Message) {
 	if lasting(batch) == len(batch) {
 		return
 	}
+	_ = a.rc.Control(a.look) // of an ended association there is no more
 	now := time.Now()
 	a.fmu.Lock()
 	for i := range batch {
@@ -225,6 +226,18 @@ func (a *association) expire(batch []sctp.Message) {
 		}
 	}
 	a.fmu.Unlock()
+}
+
+// lookIdle notes whether nothing is under way. It is look.
+func (a *association) lookIdle(fd uintptr) {
+	a.fmu.Lock()
+	defer a.fmu.Unlock()
+	if len(a.fleeting.list) == 0 || !allThere(fd) {
+		return
+	}
+	if given, err := getAbandoned(int(fd)); err == nil {
+		a.fleeting.idle(time.Now(), given)
+	}
 }
 
 // lasting counts the reliable messages.
