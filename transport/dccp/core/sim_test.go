@@ -92,8 +92,12 @@ func scenario(seed uint64) (*sim.Net, *simEnd, *simEnd, []*sim.Link) {
 	}
 	a.tuple, b.tuple = Tuple{LocalPort: 40000, RemotePort: 5001}, Tuple{LocalPort: 5001, RemotePort: 40000}
 	lc := ListenerConfig{Config: b.cfg, Services: []wire.ServiceCode{service}, Rand: testRand(seed)}
-	if rnd.IntN(4) == 0 {
+	switch rnd.IntN(8) {
+	case 0, 1:
 		lc.MaxHalfOpen = -1 // cookies for everybody
+	case 2, 3: // cookies now and then
+		some := rand.New(rand.NewPCG(seed, 78))
+		b.crowded = func() bool { return some.IntN(2) == 0 }
 	}
 	a.listener, _ = NewListener(ListenerConfig{Rand: testRand(seed + 1)})
 	b.listener, _ = NewListener(lc)
@@ -128,7 +132,11 @@ type fates map[EventKind]int
 // lives runs one scenario to its end and judges it.
 func lives(t *testing.T, seed uint64, sum fates) {
 	n, a, b, links := scenario(seed)
-	if err := n.Run(10 * time.Minute); err != nil {
+	bad := 10 * time.Minute
+	if seed%3 == 0 {
+		bad = 5 * time.Second // handshakes are under way
+	}
+	if err := n.Run(bad); err != nil {
 		t.Errorf("seed %d: %v", seed, err)
 		return
 	}
@@ -138,7 +146,13 @@ func lives(t *testing.T, seed uint64, sum fates) {
 		l.Set(sim.LinkConfig{Delay: 10 * time.Millisecond})
 		l.Filter = nil
 	}
-	err := n.Run(40 * time.Minute)
+	err := n.Run(3 * time.Minute)
+	if s := a.c.State(); s == StatePartOpen {
+		a.fault("still %v, three minutes after the path was mended; server %v", s, stateOf(b))
+	}
+	if err == nil {
+		err = n.Run(40 * time.Minute)
+	}
 	for _, e := range []*simEnd{a, b} {
 		if err != nil {
 			e.fault("%v", err)
@@ -147,7 +161,7 @@ func lives(t *testing.T, seed uint64, sum fates) {
 			continue // every Request was lost
 		}
 		if s := e.c.State(); s != StateClosed {
-			e.fault("still %v, %d of %d messages sent (after 10 minutes: %s)", s, e.sent, e.toSend, mid)
+			e.fault("still %v, %d of %d messages sent (after %v: %s)", s, e.sent, e.toSend, bad, mid)
 		}
 		unknown := 0
 		for _, k := range e.fates[:e.sent] {

@@ -29,6 +29,7 @@ type simEnd struct {
 	opened       bool
 	closed       bool
 	refuse       func() bool
+	crowded      func() bool // tells whether there are half-open connections enough; nil: as configured
 
 	fates   []EventKind // by message id
 	arrived map[uint64]bool
@@ -52,6 +53,12 @@ func (e *simEnd) Receive(now time.Time, p sim.Packet) {
 		return
 	}
 	e.came[q.Seq] = true
+	if e.c == nil && e.crowded != nil {
+		e.listener.cfg.MaxHalfOpen = 256
+		if e.crowded() {
+			e.listener.cfg.MaxHalfOpen = -1
+		}
+	}
 	if e.c == nil || e.c.State() == StateClosed {
 		reply, c := e.listener.HandlePacket(now, e.tuple, &q, nil)
 		if len(reply) > 0 {

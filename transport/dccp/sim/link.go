@@ -71,7 +71,10 @@ func (n *Net) Link(cfg LinkConfig) *Link {
 func (l *Link) Config() LinkConfig { return l.cfg }
 
 // Set changes how the link behaves; packets already on it are not touched.
-func (l *Link) Set(cfg LinkConfig) { l.cfg = cfg }
+func (l *Link) Set(cfg LinkConfig) {
+	l.cfg = cfg
+	l.bursts = l.bursts && cfg.BurstStart > 0 // what has no bursts any more is in none
+}
 
 // SetDown cuts the link or mends it.
 func (l *Link) SetDown(down bool) { l.cfg.Down = down }
