@@ -151,7 +151,7 @@ func (e *Exporter) unreachable(b *building, now time.Time, err error) {
 	}
 	e.elsewhere(now)
 	retry := max(l.machine.NotBefore().Sub(now), 0).Round(time.Millisecond)
-	e.cfg.Log.Warn("no session with collector", "error", err, "cause", b.cause.String(), "retry", retry)
+	e.cfg.Log.Warn("no session with collector", withHint(err, "error", err, "cause", b.cause.String(), "retry", retry)...)
 	if l.cur == nil || l.cur.path != b.path {
 		return
 	}
@@ -285,14 +285,6 @@ func (e *Exporter) bury(s *session, now time.Time, cause error) {
 	} else {
 		e.cfg.Log.Warn("session lost", withHint(cause, "session", p.Session, "collector", p.Identity, "error", cause, "records_again", again)...)
 	}
-}
-
-// withHint adds the way out, where there is one to tell.
-func withHint(cause error, args ...any) []any {
-	if errors.Is(cause, errStalled) {
-		return append(args, "hint", stallHint)
-	}
-	return args
 }
 
 // reap finds sessions that ended by themselves. It reports whether there was

@@ -228,9 +228,9 @@ func (e *gaveUp) Unwrap() error { return e.why }
 // Hint tells the way out.
 func (e *gaveUp) Hint() string {
 	s := "does a collector listen there, does a firewall let both ways through, and do both ends trust each other?"
-	switch {
-	case errors.Is(e.why, errStalled):
-		s = stallHint + "."
+	switch hint := hintOf(e.why); {
+	case hint != "":
+		s = hint + "."
 	case e.reached:
 		s = "there was a session before: does the collector still run?"
 	}

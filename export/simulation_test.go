@@ -11,7 +11,7 @@ import (
 
 // simTally is what happened, in short.
 type simTally struct {
-	seeds, rotations, crashes, stops, lost, replayed, overtaken, excused uint64
+	seeds, rotations, crashes, stops, lost, replayed, overtaken, excused, unreadable uint64
 }
 
 func (a *simTally) add(b simTally) {
@@ -23,6 +23,7 @@ func (a *simTally) add(b simTally) {
 	a.replayed += b.replayed
 	a.overtaken += b.overtaken
 	a.excused += b.excused
+	a.unreadable += b.unreadable
 }
 
 // simulate runs one seed.
@@ -74,7 +75,7 @@ func simulate(t *testing.T, seed uint64) simTally {
 	}
 	w.account()
 	w.wg.Wait() // for answers that nobody waits for
-	missing, excused, gone := 0, uint64(0), uint64(0)
+	missing, excused, gone, unreadable := 0, uint64(0), uint64(0), w.unreadable()
 	for i := 1; i <= n; i++ {
 		if w.durable.written[i] > 0 {
 			continue
@@ -83,7 +84,7 @@ func simulate(t *testing.T, seed uint64) simTally {
 		// What a probe overtook is there, unless that was by far, and the
 		// process ended before it came, or had written again.
 		switch {
-		case w.lost[i]:
+		case w.lost[i] || unreadable[i]:
 		case w.late[i] && w.crashed+w.stopped > 0:
 			excused++
 		default:
@@ -109,7 +110,7 @@ func simulate(t *testing.T, seed uint64) simTally {
 	if told, silent := w.unarrived(); w.crashed == 0 {
 		// Between sets that could not be read it does not know which are lost.
 		a := &w.told
-		if a.Lost > told || a.Lost+a.Unreadable < told || a.Unreadable == 0 && a.Lost != told || gone > told+silent {
+		if a.Lost > told || a.Lost+a.Unreadable < told || a.Unreadable == 0 && a.Lost != told || gone > told+silent+uint64(len(unreadable)) {
 			t.Errorf("seed %d: %d records are nowhere, %d did not arrive and %d as the last of a session, the collector's account is %+v",
 				seed, gone, told, silent, w.told)
 		}
@@ -119,7 +120,7 @@ func simulate(t *testing.T, seed uint64) simTally {
 			t.Errorf("seed %d: dialled again after %v", seed, gap)
 		}
 	}
-	return simTally{1, sum.Rotations, uint64(w.crashed), uint64(w.stopped), sum.CollectorsLost, sum.RecordsReplayed, uint64(w.overtaken), excused}
+	return simTally{1, sum.Rotations, uint64(w.crashed), uint64(w.stopped), sum.CollectorsLost, sum.RecordsReplayed, uint64(w.overtaken), excused, uint64(len(unreadable))}
 }
 
 // Over thousands of seeds every record is written at least once, unless the
@@ -147,9 +148,12 @@ func TestSimulation_CrashesAtEveryStep(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d seeds: %d rotations, %d crashes, %d ends in order, %d sessions lost, %d records sent again, %d overtaken by a probe (%d of them missing)",
-		all.seeds, all.rotations, all.crashes, all.stops, all.lost, all.replayed, all.overtaken, all.excused)
+	t.Logf("%d seeds: %d rotations, %d crashes, %d ends in order, %d sessions lost, %d records sent again, %d overtaken by a probe (%d of them missing), %d without a Template",
+		all.seeds, all.rotations, all.crashes, all.stops, all.lost, all.replayed, all.overtaken, all.excused, all.unreadable)
 	if all.rotations == 0 || all.crashes == 0 || all.stops == 0 || all.overtaken == 0 {
 		t.Error("nothing happened")
+	}
+	if all.unreadable > all.seeds { // of 600 each
+		t.Error("Templates are not repeated")
 	}
 }

@@ -3,12 +3,10 @@ package export
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"ipfixsuite/collect"
-	"ipfixsuite/heartbeat"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/record"
 	"ipfixsuite/transport"
@@ -92,30 +90,6 @@ func (s *simSink) kill() {
 	s.dead = true
 }
 
-// simSession is the exporter's end. Its testSession insists that Templates are
-// sent before data; here is what becomes of it on the way.
-type simSession struct {
-	*testSession
-	w        *simWorld
-	epoch    int
-	receiver transport.Receiver
-	barrier  time.Time // when the last request to arrive was first sent
-	confirms time.Time // up to when its answer confirms what was sent
-	rtt      heartbeat.RTT
-	gone     bool // it is over at the collector
-	left     bool // since the exporter said so
-	messages []*simMessage
-}
-
-// simMessage is one that was sent.
-type simMessage struct {
-	data    []byte
-	records []int  // without those about the export
-	all     uint32 // how many there are with those
-	sent    time.Time
-	arrived bool
-}
-
 func (w *simWorld) chance(p float64) bool { return w.rng.Float64() < p }
 
 func (w *simWorld) trip() time.Duration {
@@ -153,12 +127,6 @@ func (w *simWorld) stop() {
 	w.stopped++
 	w.account()
 	w.restart()
-}
-
-// close ends the session at the collector.
-func (s *simSession) close() {
-	s.gone = true
-	s.receiver.Closed(nil)
 }
 
 // account ends the process and takes down what it knows.
@@ -250,7 +218,7 @@ func (w *simWorld) Dial(ctx context.Context) (transport.Session, error) {
 	if w.epoch == 0 {
 		return nil, errRefused
 	}
-	s := &simSession{testSession: newTestSession(uint64(len(w.sessions)+1), dtlsLike, 500), w: w, epoch: w.epoch}
+	s := &simSession{testSession: newTestSession(uint64(len(w.sessions)+1), dtlsLike, 500), w: w, epoch: w.epoch, known: make(map[uint16]time.Time)}
 	r, err := w.collector.Open(transport.Peer{Identity: "exporter", Session: s.id, Scheme: "dtls+udp"}, dtlsLike)
 	if err != nil {
 		return nil, err
@@ -261,129 +229,26 @@ func (w *simWorld) Dial(ctx context.Context) (transport.Session, error) {
 	return s, nil
 }
 
-func (s *simSession) Send(ctx context.Context, batch []transport.Outgoing) (int, error) {
-	for i := range batch {
-		h, err := ipfix.ParseHeader(batch[i].Data)
-		if err != nil {
-			return i, err
-		}
-		before := len(numbers(s.domain()))
-		if n, err := s.testSession.Send(ctx, batch[i:i+1]); n == 0 {
-			return i, err
-		}
-		d := s.domain()
-		s.w.mu.Lock()
-		m := &simMessage{data: slices.Clone(batch[i].Data), records: numbers(d)[before:], all: d.next - h.Sequence, sent: time.Now()}
-		s.messages = append(s.messages, m)
-		if s.w.later(func() { s.arrive(m) }) {
-			s.w.note(s.w.lost, m.records)
-		}
-		s.w.step()
-		s.w.mu.Unlock()
-	}
-	return len(batch), nil
-}
-
-func (s *simSession) domain() *testDomain {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.domains[0] == nil {
-		return &testDomain{}
-	}
-	return s.domains[0]
-}
-
 func (w *simWorld) note(set map[int]bool, records []int) {
 	for _, n := range records {
 		set[n] = true
 	}
 }
 
-func (s *simSession) arrive(m *simMessage) {
-	if m.arrived {
-		return // DTLS lets no copy through
-	}
-	if s.left {
-		s.w.note(s.w.lost, m.records) // the network had it for too long
-	}
-	if !s.barrier.IsZero() && !m.sent.After(s.barrier) {
-		s.w.overtaken += len(m.records)
-	}
-	if !s.confirms.IsZero() && !m.sent.After(s.confirms) {
-		s.w.note(s.w.late, m.records) // and further behind than is waited for
-	}
-	if s.w.epoch == s.epoch && !s.gone {
-		m.arrived = true
-		s.receiver.Message(transport.Incoming{Data: m.data, Received: time.Now()})
-	}
-}
-
-func (s *simSession) Probe(ctx context.Context) error {
-	answer := make(chan struct{}, 64)
-	begun := time.Now()
-	confirms := begun.Add(-min(settle+2*s.Stats().RTT, maxSettle))
-	written := func() { // the collector's answer leaves it
-		s.w.mu.Lock()
-		defer s.w.mu.Unlock()
-		if s.w.epoch != s.epoch || s.gone {
-			return
-		}
-		s.w.step()
-		if s.w.epoch == s.epoch {
-			s.w.later(func() { answer <- struct{}{} })
+// unreadable are the records that came, but whose Template the network lost each
+// time for as long as they were waited for.
+func (w *simWorld) unreadable() map[int]bool {
+	set := make(map[int]bool)
+	for _, s := range w.sessions {
+		for _, m := range s.messages {
+			m.sets(func(uint16) {}, func(id uint16) {
+				if at := s.known[id]; m.arrived && (at.IsZero() || at.Sub(m.at) > simPatience-time.Second) {
+					w.note(set, m.records)
+				}
+			})
 		}
 	}
-	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		s.w.mu.Lock()
-		s.w.step()
-		s.w.later(func() {
-			if s.w.epoch != s.epoch || s.gone {
-				return
-			}
-			if begun.After(s.barrier) {
-				s.barrier = begun
-			}
-			if confirms.After(s.confirms) {
-				s.confirms = confirms
-			}
-			s.receiver.Barrier(func() { s.w.wg.Go(written) })
-		})
-		s.w.mu.Unlock()
-		select {
-		case <-answer:
-			s.mu.Lock()
-			s.answered++
-			s.rtt.Sample(time.Since(begun))
-			s.mu.Unlock()
-			return nil
-		case <-s.done:
-			return transport.ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-}
-
-func (s *simSession) Stats() transport.SessionStats {
-	st := s.testSession.Stats()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st.RTT = s.rtt.Mean()
-	return st
-}
-
-func (s *simSession) Close(ctx context.Context) error {
-	s.fail(nil)
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	s.w.later(func() {
-		if s.w.epoch == s.epoch && !s.gone {
-			s.close()
-			s.left = true
-		}
-	})
-	return nil
+	return set
 }
 
 // unarrived is how many records did not arrive: on sessions where something

@@ -17,13 +17,40 @@ const (
 	failingLong = 1200 * time.Millisecond
 )
 
-// stallHint is the way out of errStalled.
-const stallHint = "see the collector's log: an output may take nothing, or its disk be full"
+var errSilent = errors.New("the collector answers no more")
 
-var (
-	errSilent  = errors.New("the collector answers no more")
-	errStalled = errors.New("the collector takes sessions, but does not confirm what it is sent")
-)
+// errStalled is the fault of a collector whose process lives.
+var errStalled error = stalledError{}
+
+type stalledError struct{}
+
+func (stalledError) Error() string {
+	return "the collector takes sessions, but does not confirm what it is sent"
+}
+
+// Hint tells the way out.
+func (stalledError) Hint() string {
+	return "see the collector's log: an output may take nothing, or its disk be full"
+}
+
+// hintOf is the way out that an error tells; empty: none.
+func hintOf(err error) string {
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return h.Hint()
+	}
+	return ""
+}
+
+// withHint adds the way out to what is logged of an error, if there is one.
+func withHint(cause error, args ...any) []any {
+	if hint := hintOf(cause); hint != "" {
+		return append(args, "hint", hint)
+	}
+	return args
+}
 
 // judge gives a session that is to carry data its judge. What was learnt of
 // the collector on the old one is kept.
@@ -135,7 +162,7 @@ func (e *Exporter) tellStall(s *session) {
 	}
 	e.mu.Unlock()
 	if s.stalls {
-		e.cfg.Log.Warn("collector stalls", "session", p.Session, "collector", p.Identity, "error", errStalled, "hint", stallHint)
+		e.cfg.Log.Warn("collector stalls", withHint(errStalled, "session", p.Session, "collector", p.Identity, "error", errStalled)...)
 		return
 	}
 	e.tellGoesOn(s)

@@ -135,7 +135,10 @@ func (s *program) exportError(err error, exp sender) error {
 	if to := toString(s.to); len(s.to) == 1 && !strings.Contains(err.Error(), to) {
 		err = fmt.Errorf("--to %s: %w", to, err)
 	}
-	if exp.Summary().SessionsOpened == 0 {
+	if _, told := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); !told && exp.Summary().SessionsOpened == 0 {
 		err = config.WithHint("does a collector listen there, does a firewall let both ways through, and do both ends trust each other?", err)
 	}
 	return err

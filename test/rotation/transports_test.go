@@ -111,7 +111,13 @@ func (tr transport) killed(t *testing.T, pki harness.PKI) {
 		return harness.StartCollector(t, append([]string{"--listen", tr.scheme + "://" + addr + tr.query, "--sink", "json:" + flows}, pki.Flags("collector")...)...)
 	}
 	c := serve()
-	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", tr.scheme + "://" + addr + tr.query}, pki.Flags("exporter")...)...)
+	args := append([]string{"--source", "json:-", "--to", tr.scheme + "://" + addr + tr.query}, pki.Flags("exporter")...)
+	if !tr.hears {
+		// The death of some is noticed when there is another process: on a busy
+		// machine later than --retain.
+		args = append(args, "--retain", "20s")
+	}
+	e := harness.StartExporter(t, args...)
 	feed := &harness.Feeder{Rate: 5000}
 	feed.Begin(e)
 	e.Wait("session opened")
