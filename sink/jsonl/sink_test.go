@@ -309,8 +309,8 @@ func TestSink_Concurrent(t *testing.T) {
 	s := open(t, dir, Config{MaxBytes: 100 << 10})
 	var wg sync.WaitGroup
 	for range 4 {
+		b := batch(t, 0, 20)
 		wg.Go(func() {
-			b := batch(t, 0, 20)
 			for i := range 200 {
 				if err := s.Write(b); err != nil {
 					t.Error(err)
