@@ -18,8 +18,10 @@
 //
 // On paths whose round trip is shorter than what the system's timers can wait
 // for (a millisecond, with Go) the rate stays below what is allowed: a burst
-// has at most one round trip's worth of packets (RFC 5348, Section 8.3). CCID 2,
-// which needs no timers, is the better choice within a host or a rack.
+// has at most one round trip's worth of packets (RFC 5348, Section 8.3). There a
+// rate says little of what a receiver has to bear that stands still for a while,
+// so that what is under way is bounded, too. CCID 2, which needs no timers, is the
+// better choice within a host or a rack.
 //
 // Left out: history discounting (RFC 5348, Section 5.5), which is optional, and
 // ECN nonces, which RFC 8311 has taken back: the nonce echo is sent as 0 and
