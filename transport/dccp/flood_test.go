@@ -206,9 +206,10 @@ func TestRFC6773_3_8_SixTuple(t *testing.T) {
 		}
 		to := l.Addr().(Addr)
 		var ends [][2]*Conn
+		first := clientPort() &^ 1 // those of a test before, at the same virtual time, are in TIMEWAIT
 		for _, from := range []string{"192.0.2.2:50000", "192.0.2.2:50001", "192.0.2.3:50000"} {
 			at := n.endpoint(t, from, false)
-			for _, port := range []uint16{50000, 50001} {
+			for _, port := range []uint16{first, first + 1} {
 				c, err := at.connect(within(t), to, port, service, &Config{})
 				if err != nil {
 					t.Fatal(err)
@@ -227,7 +228,7 @@ func TestRFC6773_3_8_SixTuple(t *testing.T) {
 				}
 				ends = append(ends, [2]*Conn{c, s})
 			}
-			if _, err := at.connect(within(t), to, 50000, service, &Config{}); err == nil {
+			if _, err := at.connect(within(t), to, first, service, &Config{}); err == nil {
 				t.Error("the same six twice")
 			}
 		}

@@ -3,6 +3,7 @@ package dccp
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -177,6 +178,9 @@ func (n *lan) endpoint(t testing.TB, at string, alone bool) *Endpoint {
 func (n *lan) dial(ctx context.Context, t testing.TB, from string, to Addr, s ServiceCode, cfg Config) (*Conn, error) {
 	e := n.endpoint(t, from, true)
 	c, err := e.connect(ctx, to, clientPort(), s, &cfg)
+	for errors.Is(err, errPortInUse) { // by a test before, at the same virtual time
+		c, err = e.connect(ctx, to, clientPort(), s, &cfg)
+	}
 	if err != nil {
 		_ = e.Close()
 	}
