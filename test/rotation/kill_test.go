@@ -17,7 +17,7 @@ import (
 func TestCollector_Killed(t *testing.T) {
 	t.Parallel()
 	const rate, kills, pause = 5000, 20, 10 * time.Second
-	often := 4.0 // most pauses are short
+	often := 5.0 // most pauses are short
 	if long(t, 0) > 0 {
 		often = 1
 	}
@@ -36,7 +36,7 @@ func TestCollector_Killed(t *testing.T) {
 	e.Wait("session opened")
 	var killed []time.Time
 	for range kills {
-		time.Sleep(500*time.Millisecond + time.Duration(rng.Int64N(int64(3*time.Second))))
+		time.Sleep(300*time.Millisecond + time.Duration(rng.Int64N(int64(1500*time.Millisecond))))
 		killed = append(killed, time.Now())
 		c.Kill()
 		time.Sleep(time.Duration(math.Pow(rng.Float64(), often) * float64(pause)))
