@@ -19,7 +19,7 @@ import (
 // session, and its addresses are tried in turn, each a little after the one
 // before: that of the last success first, then IPv6 and IPv4 by turns (RFC
 // 8305). It has a method Moved(ctx, remote), which tells when a session's
-// address is no longer one of the name's.
+// address is no longer one of the name's, and Due(every), which tells when to ask.
 func Dialer(e transport.Endpoint, cfg Config) (transport.Dialer, error) {
 	if err := cfg.check(e); err != nil {
 		return nil, err
@@ -43,11 +43,15 @@ type dialer struct {
 	// be resumed there.
 	byAddr map[netip.AddrPort]transport.Dialer
 	last   netip.AddrPort // that of the last success
+	// asked is when the name was looked at, ttl how long what was said then holds;
+	// 0: it was not said.
+	asked time.Time
+	ttl   time.Duration
 }
 
 // Dial implements transport.Dialer.
 func (d *dialer) Dial(ctx context.Context) (transport.Session, error) {
-	addrs, err := d.cfg.resolve(ctx, d.endpoint)
+	addrs, err := d.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -79,11 +83,34 @@ func (d *dialer) Moved(ctx context.Context, remote netip.AddrPort) (bool, error)
 	if _, literal := d.endpoint.AddrPort(); literal || !mine {
 		return false, nil
 	}
-	addrs, err := d.cfg.resolve(ctx, d.endpoint)
+	addrs, err := d.resolve(ctx)
 	if err != nil {
 		return false, err
 	}
 	return !slices.Contains(addrs, remote), nil
+}
+
+// Due reports whether it is time to look at the name again: because its lifetime
+// (TTL) is over, or it was not looked at for so long.
+func (d *dialer) Due(every time.Duration) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ttl > 0 {
+		every = min(every, d.ttl)
+	}
+	return time.Since(d.asked) >= every
+}
+
+func (d *dialer) resolve(ctx context.Context) ([]netip.AddrPort, error) {
+	addrs, ttl, err := d.cfg.resolve(ctx, d.endpoint)
+	d.note(ttl)
+	return addrs, err
+}
+
+func (d *dialer) note(ttl time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked, d.ttl = time.Now(), ttl
 }
 
 // Forget makes the next sessions full handshakes, where the transport would

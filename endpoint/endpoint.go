@@ -184,7 +184,7 @@ func Listen(e transport.Endpoint, cfg Config) (transport.Listener, error) {
 	if err := cfg.check(e); err != nil {
 		return nil, err
 	}
-	addrs, err := cfg.resolve(context.Background(), e)
+	addrs, _, err := cfg.resolve(context.Background(), e)
 	if err != nil {
 		return nil, err
 	}
@@ -230,43 +230,41 @@ func join(errs []error) error {
 }
 
 // resolve finds the addresses of an endpoint, in the order they are to be
-// tried in. Names of the loopback give IPv4 first: what listens and what dials
+// tried in, and how long they hold (0: it is not known). Names of the loopback give IPv4 first: what listens and what dials
 // by such a name must meet, and plain UDP cannot tell that they did not.
-func (cfg Config) resolve(ctx context.Context, e transport.Endpoint) ([]netip.AddrPort, error) {
+func (cfg Config) resolve(ctx context.Context, e transport.Endpoint) (addrs []netip.AddrPort, ttl time.Duration, err error) {
 	if addr, ok := e.AddrPort(); ok {
-		return []netip.AddrPort{addr}, nil
+		return []netip.AddrPort{addr}, 0, nil
 	}
-	lookup := cfg.Lookup
-	if lookup == nil {
-		lookup = func(ctx context.Context, name string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-		}
+	var found []netip.Addr
+	if cfg.Lookup != nil {
+		found, err = cfg.Lookup(ctx, e.Host)
+	} else {
+		found, ttl, err = system(ctx, e.Host)
 	}
-	found, err := lookup(ctx, e.Host)
 	if err != nil {
 		if de, ok := errors.AsType[*net.DNSError](err); ok && ctx.Err() == nil {
-			return nil, &Error{e, fmt.Sprintf("name %s: %s", e.Host, de.Err), "check the name, or give an address"}
+			return nil, 0, &Error{e, fmt.Sprintf("name %s: %s", e.Host, de.Err), "check the name, or give an address"}
 		}
-		return nil, fmt.Errorf("%v: %w", e, err)
+		return nil, 0, fmt.Errorf("%v: %w", e, err)
 	}
-	var addrs []netip.AddrPort
 	for _, a := range found {
 		if addr := netip.AddrPortFrom(a.Unmap(), e.Port); !slices.Contains(addrs, addr) && len(addrs) < maxAddrs {
 			addrs = append(addrs, addr)
 		}
 	}
 	if len(addrs) == 0 {
-		return nil, &Error{e, "name " + e.Host + " has no address", ""}
+		return nil, 0, &Error{e, "name " + e.Host + " has no address", ""}
 	}
 	if e.Loopback() {
 		for _, addr := range addrs {
 			if !addr.Addr().IsLoopback() && !e.Secure() && !cfg.Insecure {
-				return nil, plainError(e)
+				return nil, 0, plainError(e)
 			}
 		}
 		slices.SortStableFunc(addrs, func(a, b netip.AddrPort) int { return a.Addr().BitLen() - b.Addr().BitLen() })
 	}
-	return addrs, nil
+	return addrs, ttl, nil
 }
 
 // maxAddrs bounds the addresses of a name that are tried.

@@ -192,7 +192,7 @@ func TestDialer_triesEachAddress(t *testing.T) {
 		_ = s.Close(t.Context())
 		// Now the good one is known, and first.
 		in := d.(*dialer)
-		addrs, err := in.cfg.resolve(t.Context(), e)
+		addrs, _, err := in.cfg.resolve(t.Context(), e)
 		if err != nil || addrs[0] == l.Addr() {
 			t.Errorf("resolved to %v, %v", addrs, err)
 		}

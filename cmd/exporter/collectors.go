@@ -19,7 +19,7 @@ func collectorFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "mode", Value: "failover", Usage: "with several --to: `MODE` failover sends to the first that answers and returns to it, all sends everything to each, hash sends each flow to one", EnvVars: config.Env("mode")},
 		&cli.DurationFlag{Name: "return-after", Value: 30 * time.Second, Usage: "try the collector before again `TIME` after it failed, and keep the other one at least as long; twice as long each time it fails again", EnvVars: config.Env("return-after")},
-		&cli.DurationFlag{Name: "resolve-every", Value: time.Minute, Usage: "look every `TIME` whether the name of --to still has the address in use; 0: only for a new session", EnvVars: config.Env("resolve-every")},
+		&cli.DurationFlag{Name: "resolve-every", Value: time.Minute, Usage: "look after the lifetime (TTL) of the name of --to, every `TIME` at the latest, whether it still has the address in use; 0: only for a new session", EnvVars: config.Env("resolve-every")},
 		&cli.StringFlag{Name: "spool", Usage: "keep in `DIR` what no collector takes, also over a restart (IPFIX files)", EnvVars: config.Env("spool")},
 		&cli.Int64Flag{Name: "spool-max", Value: spool.DefaultMaxBytes, Usage: "at most `OCTETS` in the spool, of each collector with --mode all or hash; then the oldest go", EnvVars: config.Env("spool-max")},
 		&cli.StringFlag{Name: "spool-sync", Value: "1s", Usage: "force the spool to disk: never, always, or every `TIME`", EnvVars: config.Env("spool-sync")},

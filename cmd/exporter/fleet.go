@@ -26,6 +26,8 @@ const (
 	// leaveTimeout bounds how long a collector that is removed may take to
 	// confirm what it was sent.
 	leaveTimeout = 10 * time.Second
+	// nameTick is how often it is seen whether it is time to look at a name.
+	nameTick = 5 * time.Second
 	// resolveTimeout bounds one look at a name.
 	resolveTimeout = 10 * time.Second
 )
@@ -54,12 +56,13 @@ type fleet struct {
 	fan    *fanout.Fanout   // the others
 	base   export.Config    // of each exporter, without what differs
 	to     []destination
+	every  time.Duration // to look at names at the latest
 	log    *slog.Logger
 }
 
 // newFleet makes what sends.
 func newFleet(s *settings, to []destination, log *slog.Logger) (*fleet, error) {
-	f := &fleet{base: s.export, to: to, log: log}
+	f := &fleet{base: s.export, to: to, every: s.resolve, log: log}
 	mode, err := fanout.ParseMode(s.mode)
 	if err != nil {
 		cfg := f.base
@@ -168,8 +171,8 @@ func (f *fleet) each(do func(e *export.Exporter, to []destination)) {
 	})
 }
 
-// follow resolves the names again and replaces the sessions whose address is
-// no longer among those of its name.
+// follow resolves the names again whose time has come, and replaces the sessions
+// whose address is no longer among those of its name.
 func (f *fleet) follow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
@@ -180,9 +183,10 @@ func (f *fleet) follow(ctx context.Context) {
 		}
 		for _, d := range to {
 			name, ok := d.dialer.(interface {
+				Due(every time.Duration) bool
 				Moved(ctx context.Context, remote netip.AddrPort) (bool, error)
 			})
-			if !ok {
+			if !ok || !name.Due(f.every) {
 				continue
 			}
 			moved, err := name.Moved(ctx, remote)

@@ -71,7 +71,7 @@ func (s *program) run(ctx context.Context, hup <-chan struct{}, src source.Sourc
 	wg.Go(func() { // ends with following
 		config.Follow(following, hup, config.Following{
 			Reload: func() { s.reload(following) }, Credentials: s.creds, Watch: s.watch, Renewed: s.renewed,
-			Every: s.resolve, Look: func() { s.fleet.follow(following) },
+			Every: min(s.resolve, nameTick), Look: func() { s.fleet.follow(following) },
 		}, s.log)
 	})
 	defer wg.Wait()
