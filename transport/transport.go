@@ -76,7 +76,9 @@ type Session interface {
 	Done() <-chan struct{}
 	Err() error
 	// Close ends the session as its protocol demands (close_notify,
-	// SHUTDOWN, FIN), waiting no longer than ctx. It may be called again.
+	// SHUTDOWN, FIN), waiting no longer than ctx. It may be called again. Its
+	// error, if ctx has not ended, is that the peer's end had not lasted until
+	// then: what its host had acknowledged may not have been taken.
 	Close(ctx context.Context) error
 	Stats() SessionStats
 }
