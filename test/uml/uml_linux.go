@@ -9,9 +9,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ipfixsuite/test/harness"
 )
@@ -88,7 +91,10 @@ func (j Job) Run(t testing.TB, program string, args ...string) Result {
 	c.Env = append(os.Environ(), j.Env...)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
-	err := c.Run()
+	err := onOneProcessor(c.Start)
+	if err == nil {
+		err = c.Wait()
+	}
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		t.Fatal(err)
 	}
@@ -97,6 +103,34 @@ func (j Job) Run(t testing.TB, program string, args ...string) Result {
 		t.Fatalf("no guest:\n%s", r.Stderr)
 	}
 	return r
+}
+
+var guests atomic.Uint32
+
+// onOneProcessor starts a guest, on the calling thread, so that all of it stays on
+// one processor, the next guest's on another. Its kernel and the processes in it are
+// processes here that wake each other all the time: over an idle processor that
+// takes several times as long.
+func onOneProcessor(start func() error) error {
+	var all unix.CPUSet
+	if unix.SchedGetaffinity(0, &all) != nil || all.Count() == 0 {
+		return start()
+	}
+	n := int(guests.Add(1)) % all.Count()
+	for cpu := range len(all) * 64 {
+		if !all.IsSet(cpu) {
+			continue
+		}
+		if n--; n < 0 {
+			var one unix.CPUSet
+			one.Set(cpu)
+			if unix.SchedSetaffinity(0, &one) == nil {
+				defer func() { _ = unix.SchedSetaffinity(0, &all) }()
+			}
+			break
+		}
+	}
+	return start()
 }
 
 // Build compiles a program of this module as the guest needs it, static and
