@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +31,7 @@ func TestKept_OutlivesItsSession(t *testing.T) {
 				for i := range uint64(3) {
 					all = append(all, &lossy{testSession: newTestSession(i+1, tcpLike, 200)})
 				}
-				e := start(t, Config{Dialer: &lossyDialer{next: all}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
+				e := start(t, Config{Dialer: &inTurn[*lossy]{next: all}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
 				time.Sleep(2 * time.Second) // the next session does not come sooner
 				e.write(1, 100)
 				time.Sleep(100 * time.Millisecond)
@@ -65,7 +64,7 @@ func TestKept_AgeProvesNothingBesideSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &lossy{testSession: newTestSession(1, tcpLike, 200)}
 		b := &lossy{testSession: newTestSession(2, tcpLike, 200)}
-		e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a, b}}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
+		e := start(t, Config{Dialer: &inTurn[*lossy]{next: []*lossy{a, b}}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
 		e.write(1, 50) // old when the process dies
 		time.Sleep(5 * time.Second)
 		e.write(51, 100)
@@ -123,7 +122,7 @@ func TestKept_DeathIsSeenAtTheClosing(t *testing.T) {
 				for i := range uint64(2) {
 					next = append(next, &failing{&lossy{testSession: newTestSession(i+1, tcpLike, 200)}, row.takes})
 				}
-				e := start(t, Config{Dialer: &listDialer{next: next}, MaxDelay: 10 * time.Millisecond, Retain: row.retain, StatsInterval: -1})
+				e := start(t, Config{Dialer: &inTurn[transport.Session]{next: next}, MaxDelay: 10 * time.Millisecond, Retain: row.retain, StatsInterval: -1})
 				time.Sleep(2 * time.Second)
 				e.write(1, 100)
 				time.Sleep(100 * time.Millisecond)
@@ -147,7 +146,7 @@ func TestKept_DeathIsSeenAtTheClosing(t *testing.T) {
 func TestKept_DeathIsSeenAtTheLastClosing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &failing{&lossy{testSession: newTestSession(1, tcpLike, 200)}, 10 * time.Millisecond}
-		e := start(t, Config{Dialer: &listDialer{next: []transport.Session{s}}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
+		e := start(t, Config{Dialer: &inTurn[transport.Session]{next: []transport.Session{s}}, MaxDelay: 10 * time.Millisecond, Retain: 3 * time.Second, StatsInterval: -1})
 		e.write(1, 50)
 		time.Sleep(5 * time.Second)
 		e.write(51, 150)
@@ -160,19 +159,43 @@ func TestKept_DeathIsSeenAtTheLastClosing(t *testing.T) {
 	})
 }
 
-// listDialer hands out sessions in order.
-type listDialer struct {
-	mu   sync.Mutex
-	next []transport.Session
+// lateDialer takes its time for the last session, whatever is said meanwhile.
+type lateDialer struct {
+	inTurn[transport.Session]
+	takes time.Duration
 }
 
-func (d *listDialer) Dial(context.Context) (transport.Session, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.next) == 0 {
-		return nil, errRefused
+func (d *lateDialer) Dial(ctx context.Context) (transport.Session, error) {
+	s, err := d.inTurn.Dial(ctx)
+	if d.mu.Lock(); err == nil && len(d.next) == 0 {
+		time.Sleep(d.takes)
 	}
-	s := d.next[0]
-	d.next = d.next[1:]
-	return s, nil
+	d.mu.Unlock()
+	return s, err
+}
+
+// A session that nobody wants any more when it is there at last has carried
+// nothing: however it ends, nothing is sent again for it.
+func TestKept_TheEndOfOneThatCameTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := &lossy{testSession: newTestSession(1, tcpLike, 200)}, &lossy{testSession: newTestSession(2, tcpLike, 200)}
+		late := &failing{&lossy{testSession: newTestSession(3, tcpLike, 200)}, 10 * time.Millisecond}
+		d := &lateDialer{inTurn[transport.Session]{next: []transport.Session{a, b, late}}, 15 * time.Second}
+		e := start(t, Config{Dialer: d, MaxDelay: 10 * time.Millisecond, Retain: time.Minute, StatsInterval: -1})
+		e.write(1, 100)
+		time.Sleep(2 * time.Second)
+		e.Rotate(rotation.Demand)
+		time.Sleep(5 * time.Second)
+		e.Rotate(rotation.Demand)
+		time.Sleep(20 * time.Second)
+		if !ended(late) {
+			t.Error("the late one was not closed")
+		}
+		if err := e.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		if sum := e.Summary(); sum.RecordsReplayed != 0 || sum.CollectorsLost != 0 || sum.Rotations != 1 {
+			t.Errorf("%+v", sum)
+		}
+	})
 }

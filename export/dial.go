@@ -133,11 +133,13 @@ func (e *Exporter) opened(r dialResult) {
 		"remote", p.Remote, "resumed", p.Resumed, "max_message", r.t.MaxMessage(), "cause", b.cause.String())
 }
 
-// discard closes a session that came too late.
+// discard closes a session that came too late. It has carried nothing, so how it
+// ends says nothing of what others carried.
 func (e *Exporter) discard(b *building, t transport.Session) {
 	l := &e.loop
 	l.wg.Go(func() { // ends by closeTimeout
-		l.closedOnes <- closeResult{b.id, closeSession(t)}
+		_ = closeSession(t)
+		l.closedOnes <- closeResult{id: b.id}
 	})
 }
 

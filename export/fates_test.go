@@ -68,13 +68,13 @@ func holdsData(msg []byte) bool {
 	return false
 }
 
-// lossyDialer hands out sessions in order.
-type lossyDialer struct {
+// inTurn is a Dialer that hands out sessions in order.
+type inTurn[S transport.Session] struct {
 	mu   sync.Mutex
-	next []*lossy
+	next []S
 }
 
-func (d *lossyDialer) Dial(context.Context) (transport.Session, error) {
+func (d *inTurn[S]) Dial(context.Context) (transport.Session, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.next) == 0 {
@@ -102,7 +102,7 @@ func TestFates_LostIsSentAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := &lossy{testSession: newTestSession(1, row.props, 200), loses: third}
 				b := &lossy{testSession: newTestSession(2, row.props, 200)}
-				cfg := Config{Dialer: &lossyDialer{next: []*lossy{a, b}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1}
+				cfg := Config{Dialer: &inTurn[*lossy]{next: []*lossy{a, b}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1}
 				if !row.dies {
 					cfg.Rotate = 10 * time.Second
 				}
@@ -150,7 +150,7 @@ func TestFates_UnacknowledgedIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &lossy{testSession: newTestSession(1, tcpLike, 200), silent: true, loses: func(uint64) bool { return true }}
 		b := &lossy{testSession: newTestSession(2, tcpLike, 200)}
-		e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a, b}}, MaxDelay: 10 * time.Millisecond, Retain: time.Second, StatsInterval: -1})
+		e := start(t, Config{Dialer: &inTurn[*lossy]{next: []*lossy{a, b}}, MaxDelay: 10 * time.Millisecond, Retain: time.Second, StatsInterval: -1})
 		e.write(1, 100)
 		time.Sleep(time.Minute)
 		a.fail(errors.New("no acknowledgement"))
@@ -182,7 +182,7 @@ func TestFates_LastSession(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := &lossy{testSession: newTestSession(1, row.props, 200), loses: row.loses}
-				e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1})
+				e := start(t, Config{Dialer: &inTurn[*lossy]{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1})
 				const n = 300
 				for i := 1; i <= n; i += 10 {
 					e.write(i, i+9)
@@ -221,7 +221,7 @@ func TestFates_LittleIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plain := transport.Properties{Streams: 1, Confirms: transport.ConfirmTransport}
 		a := &lossy{testSession: newTestSession(1, plain, 200), loses: func(n uint64) bool { return n < 300 && n%20 == 0 }}
-		e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1, RetainBytes: 20 << 10})
+		e := start(t, Config{Dialer: &inTurn[*lossy]{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1, RetainBytes: 20 << 10})
 		const n = 3000
 		for i := 1; i <= n; i += 10 {
 			e.write(i, i+9)
@@ -250,7 +250,7 @@ func TestFates_LittleIsKept(t *testing.T) {
 func TestFates_LastSessionIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &lossy{testSession: newTestSession(1, transport.Properties{Streams: 1, Confirms: transport.ConfirmTransport}, 200), silent: true}
-		e := start(t, Config{Dialer: &lossyDialer{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1})
+		e := start(t, Config{Dialer: &inTurn[*lossy]{next: []*lossy{a}}, MaxDelay: 10 * time.Millisecond, StatsInterval: -1})
 		e.write(1, 100)
 		if err := e.Flush(t.Context()); err != nil {
 			t.Fatal(err)
