@@ -44,7 +44,7 @@ func (t Target) Check(ctx context.Context, s *Section) {
 	e := t.Endpoint
 	if !e.Secure() || !t.NoCredentials {
 		if _, err := endpoint.Dialer(e, t.Config); err != nil {
-			s.Fail("endpoint", hint(err), "%v", err)
+			s.Fail("endpoint", transport.Hint(err), "%v", err)
 			return
 		}
 	}
@@ -107,7 +107,7 @@ func (t Target) session(ctx context.Context, s *Section, to netip.AddrPort) {
 	cfg.Lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{to.Addr()}, nil }
 	dialer, err := endpoint.Dialer(t.Endpoint, cfg)
 	if err != nil {
-		s.Fail("session", hint(err), "%v", err)
+		s.Fail("session", transport.Hint(err), "%v", err)
 		return
 	}
 	open, took, err := t.dial(ctx, dialer)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
 )
 
@@ -36,7 +37,7 @@ func (r Role) usage() (x509.ExtKeyUsage, string) {
 // it refused them. caFile is that of --ca, for its names.
 func Credentials(s *Section, c *credentials.Credentials, err error, caFile string, role Role, now time.Time) {
 	if err != nil {
-		s.Fail("credentials", hint(err), "%v", err)
+		s.Fail("credentials", transport.Hint(err), "%v", err)
 		return
 	}
 	if c == nil {

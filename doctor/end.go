@@ -1,9 +1,13 @@
 package doctor
 
-import "errors"
+import (
+	"errors"
+
+	"ipfixsuite/transport"
+)
 
 // Error adds an error with its own hint.
-func Error(s *Section, step string, err error) { s.Fail(step, hint(err), "%v", err) }
+func Error(s *Section, step string, err error) { s.Fail(step, transport.Hint(err), "%v", err) }
 
 // ErrFailed says that something failed.
 var ErrFailed = errors.New("something keeps records from arriving: see FAIL")

@@ -49,7 +49,7 @@ func explain(err error, e transport.Endpoint) string {
 	if h := tlsAlert(err); h != "" {
 		return h
 	}
-	if h := hint(err); h != "" {
+	if h := transport.Hint(err); h != "" {
 		return h
 	}
 	if c, ok := errors.AsType[*credentials.Error](err); ok && strings.HasPrefix(c.Reason, "not for ") {
@@ -90,17 +90,6 @@ func tlsAlert(err error) string {
 		if op.Err.Error() == tls.AlertError(code).Error() {
 			return h
 		}
-	}
-	return ""
-}
-
-// hint is what an error of any package knows itself.
-func hint(err error) string {
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		return h.Hint()
 	}
 	return ""
 }

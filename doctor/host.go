@@ -120,7 +120,7 @@ func stackDCCP(s *Section, e transport.Endpoint, at netip.Addr, iface string) (p
 	}
 	raw, err := carrier.ListenRaw(any, carrier.Config{ReceiveBuffer: -1})
 	if err != nil {
-		s.Fail("raw sockets", hint(err), "%v", err)
+		s.Fail("raw sockets", transport.Hint(err), "%v", err)
 		return nil
 	}
 	_ = raw.Close() // nothing was sent

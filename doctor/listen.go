@@ -14,7 +14,7 @@ import (
 func Listener(s *Section, e transport.Endpoint, cfg endpoint.Config, noCredentials bool) {
 	if !e.Secure() || !noCredentials {
 		if err := endpoint.Check(e, cfg); err != nil {
-			s.Fail("endpoint", hint(err), "%v", err)
+			s.Fail("endpoint", transport.Hint(err), "%v", err)
 			return
 		}
 	}
@@ -45,13 +45,13 @@ func Listener(s *Section, e transport.Endpoint, cfg endpoint.Config, noCredentia
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		s.Fail("socket", "this host has no such address (ip addr); leave the host out for all of them", "%s", why)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		h := hint(err)
+		h := transport.Hint(err)
 		if h == "" {
 			h = "ports below 1024 need the capability CAP_NET_BIND_SERVICE"
 		}
 		s.Fail("socket", h, "%s", why)
 	default:
-		s.Fail("socket", hint(err), "%s", why)
+		s.Fail("socket", transport.Hint(err), "%s", why)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"ipfixsuite/transport"
 )
 
 var (
@@ -228,7 +230,7 @@ func (e *gaveUp) Unwrap() error { return e.why }
 // Hint tells the way out.
 func (e *gaveUp) Hint() string {
 	s := "does a collector listen there, does a firewall let both ways through, and do both ends trust each other?"
-	switch hint := hintOf(e.why); {
+	switch hint := transport.Hint(e.why); {
 	case hint != "":
 		s = hint + "."
 	case e.reached:

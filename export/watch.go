@@ -7,6 +7,7 @@ import (
 
 	"ipfixsuite/heartbeat"
 	"ipfixsuite/rotation"
+	"ipfixsuite/transport"
 )
 
 const (
@@ -33,20 +34,9 @@ func (stalledError) Hint() string {
 	return "see the collector's log: an output may take nothing, or its disk be full"
 }
 
-// hintOf is the way out that an error tells; empty: none.
-func hintOf(err error) string {
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		return h.Hint()
-	}
-	return ""
-}
-
 // withHint adds the way out to what is logged of an error, if there is one.
 func withHint(cause error, args ...any) []any {
-	if hint := hintOf(cause); hint != "" {
+	if hint := transport.Hint(cause); hint != "" {
 		return append(args, "hint", hint)
 	}
 	return args

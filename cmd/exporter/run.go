@@ -12,6 +12,7 @@ import (
 
 	"ipfixsuite/config"
 	"ipfixsuite/export/source"
+	"ipfixsuite/transport"
 )
 
 // closeTimeout bounds the drain after a signal: flush, final statistics, the
@@ -135,10 +136,7 @@ func (s *program) exportError(err error, exp sender) error {
 	if to := toString(s.to); len(s.to) == 1 && !strings.Contains(err.Error(), to) {
 		err = fmt.Errorf("--to %s: %w", to, err)
 	}
-	if _, told := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); !told && exp.Summary().SessionsOpened == 0 {
+	if transport.Hint(err) == "" && exp.Summary().SessionsOpened == 0 {
 		err = config.WithHint("does a collector listen there, does a firewall let both ways through, and do both ends trust each other?", err)
 	}
 	return err
