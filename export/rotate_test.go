@@ -146,6 +146,28 @@ func TestRotate_RecordOnOneSessionOnly(t *testing.T) {
 	}
 }
 
+// A collector without heartbeats is asked by a handshake from time to time.
+// Nobody doubts it because of that.
+func TestRotate_HandshakeInsteadOfHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tls := tcpLike
+		tls.Secure = true
+		f := &farm{props: tls, takes: 70 * time.Millisecond}
+		e := start(t, Config{Dialer: f, Rotate: 2 * time.Second, MaxDelay: 10 * time.Millisecond})
+		e.write(1, 100)
+		time.Sleep(20 * time.Second)
+		e.write(101, 200)
+		if err := e.close(10 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		sum := e.Summary()
+		if sum.Rotations < 9 || sum.RotationsByCause.Period != sum.Rotations || sum.CollectorsLost != 0 || sum.RecordsUnconfirmed != 0 {
+			t.Errorf("%+v", sum)
+		}
+		atLeastOnce(t, 200, sum, f.list()...)
+	})
+}
+
 // A candidate that fails in any step costs the session in use nothing.
 func TestRotate_CandidateFails(t *testing.T) {
 	for _, tc := range []struct {

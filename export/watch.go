@@ -107,7 +107,11 @@ func (e *Exporter) watch(now time.Time) {
 			s.probe(now)
 			continue
 		case heartbeat.Handshake:
-			l.machine.Want(rotation.Suspicion)
+			cause := rotation.Suspicion
+			if s.live.State() == heartbeat.Alive {
+				cause = rotation.Period // how a peer without heartbeats is asked: nobody doubts it
+			}
+			l.machine.Want(cause)
 			s.doubtTemplates(now)
 			continue
 		case heartbeat.None:

@@ -220,9 +220,13 @@ func TestStream_GnuTLSServer(t *testing.T) {
 			keys := filepath.Join(t.TempDir(), "keys")
 			sum := overSessions(t, 3, all, "tls+tcp://"+tap.addr, append(pki.Flags("exporter"), "--keylog", keys)...)
 			var got []flow
-			sent := 0
+			sent, unused := 0, 0
 			for i, s := range tap.decrypted(keys) {
-				if len(s) == 0 || wholeMessages(s) != len(s) {
+				if len(s) == 0 { // begun when the exporter ended
+					unused++
+					continue
+				}
+				if wholeMessages(s) != len(s) {
 					t.Errorf("session %d: %d octets in messages of %d", i, len(s), wholeMessages(s))
 				}
 				sent += len(s)
@@ -249,8 +253,8 @@ func TestStream_GnuTLSServer(t *testing.T) {
 				}
 				return read >= sent
 			})
-			if read != sent || float64(resumed) != sum["sessions_resumed"] {
-				t.Errorf("GnuTLS read %d octets of %d, in %d resumed sessions: %v", read, sent, resumed, sum)
+			if again := float64(resumed) - sum["sessions_resumed"]; read != sent || unused > 1 || again < 0 || again > float64(unused) {
+				t.Errorf("GnuTLS read %d octets of %d, in %d resumed sessions and %d unused ones: %v", read, sent, resumed, unused, sum)
 			}
 			t.Logf("%d octets in %v sessions, %d resumed", sent, sum["sessions_opened"], resumed)
 		})
