@@ -93,7 +93,7 @@ func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		v = info.Main.Version
 		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 && !strings.Contains(v, s.Value[:12]) {
 				v += " " + s.Value[:12]
 			}
 		}

@@ -150,6 +150,29 @@ func TestSignals(t *testing.T) {
 	stop()
 }
 
+// A signal to stop that comes twice within 50 ms is one: timeout(1) sends it to
+// the process and to its group. A later one ends the process.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, ended := make(chan os.Signal, 4), make(chan struct{})
+		start := time.Now()
+		got <- syscall.SIGTERM
+		time.AfterFunc(settling-time.Millisecond, func() { got <- os.Interrupt })
+		time.AfterFunc(settling+time.Millisecond, func() { got <- syscall.SIGTERM })
+		if settle(got, ended); time.Since(start) != settling || len(got) != 0 {
+			t.Errorf("settled after %s, %d left", time.Since(start), len(got))
+		}
+		if s := <-got; s != syscall.SIGTERM {
+			t.Error(s)
+		}
+		close(ended)
+		start = time.Now()
+		if settle(got, ended); time.Since(start) != 0 {
+			t.Error("waits though the program has ended")
+		}
+	})
+}
+
 // A SIGHUP while the program begins ends nothing and reloads nothing.
 func TestHold(t *testing.T) {
 	arrived := make(chan os.Signal, 1)

@@ -7,13 +7,18 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
-// Signals returns a context that ends with the first SIGTERM or SIGINT, so
-// that the program can end in order; the second ends the process at once, in
-// the system's way. With a log, SIGHUP does not end the process but comes by
-// hup, several at once as one, unless the process was started with it ignored
-// (nohup). Stop gives the signals back.
+// settling is for how long signals to stop count as the first one: timeout(1)
+// and some supervisors send it to the process and once more to its group.
+const settling = 50 * time.Millisecond
+
+// Signals returns a context that ends with the first SIGTERM or SIGINT, 50 ms
+// behind it, so that the program can end in order; one that comes later ends
+// the process at once, in the system's way. With a log, SIGHUP does not end the
+// process but comes by hup, several at once as one, unless the process was
+// started with it ignored (nohup). Stop gives the signals back.
 func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, hup <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	got, hung := make(chan os.Signal, 4), make(chan struct{}, 1)
@@ -38,6 +43,7 @@ func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, hup
 					}
 					continue
 				}
+				settle(got, ended)
 				signal.Reset(os.Interrupt, syscall.SIGTERM)
 				log.Info("stopping: a second signal ends at once", "signal", signalName(s))
 				cancel()
@@ -50,6 +56,21 @@ func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, hup
 		wg.Wait()
 		cancel()
 	})
+}
+
+// settle lets the signals pass that come within settling, or before ended.
+func settle(got <-chan os.Signal, ended <-chan struct{}) {
+	over := time.NewTimer(settling)
+	defer over.Stop()
+	for {
+		select {
+		case <-over.C:
+			return
+		case <-ended:
+			return
+		case <-got:
+		}
+	}
 }
 
 // Hold keeps SIGHUP from ending a program that has not come to Signals yet:

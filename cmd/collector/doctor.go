@@ -32,17 +32,18 @@ Examples:
    collector doctor --cert exporter-1.pem --key exporter-1-key.pem --ca ca.pem dtls+udp://collector.example
    collector doctor --json --insecure tcp://192.0.2.10`,
 		Flags: append(append(serveFlags(),
-			&cli.StringFlag{Name: "server-name", Usage: "with a URL: the `NAME` that the collector's certificate must prove", DefaultText: "the host of the URL", EnvVars: config.Env("server-name")}),
+			&cli.StringFlag{Category: whatDoctorDoes, Name: "server-name", Usage: "with a URL: the `NAME` that the collector's certificate must prove", DefaultText: "the host of the URL", EnvVars: config.Env("server-name")}),
 			doctorFlags()...),
 		Action: doctorAction,
 	}
 }
 
+const whatDoctorDoes = "What the doctor does:"
+
 func doctorFlags() []cli.Flag {
-	in := "What the doctor does:"
 	return []cli.Flag{
-		&cli.BoolFlag{Category: in, Name: "json", Usage: "print one JSON object"},
-		&cli.DurationFlag{Category: in, Name: "timeout", Value: doctor.DefaultTimeout, Usage: "wait for each answer of a collector for `TIME`"},
+		&cli.BoolFlag{Category: whatDoctorDoes, Name: "json", Usage: "print one JSON object"},
+		&cli.DurationFlag{Category: whatDoctorDoes, Name: "timeout", Value: doctor.DefaultTimeout, Usage: "wait for each answer of a collector for `TIME`"},
 	}
 }
 
