@@ -1,8 +1,10 @@
 package link
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -32,10 +34,11 @@ func TestGnuTLS_Dies(t *testing.T) {
 			e.Wait(`"msg":"session opened"`)
 			harness.Until(t, "it has carried data", func() bool { return feed.Given() > 2*rate })
 
-			died, given := time.Now(), feed.Given()
+			died := time.Now()
 			if err := theirs.Cmd.Process.Signal(row.signal); err != nil {
 				t.Fatal(err)
 			}
+			given := feed.Given() // it confirmed no more than these
 			known := e.LoggedAfter(died, 30*time.Second, `"msg":"session lost"`).Sub(died)
 			moved := e.LoggedAfter(died, 30*time.Second, `"msg":"session opened"`).Sub(died)
 			now := feed.Given()
@@ -48,7 +51,7 @@ func TestGnuTLS_Dies(t *testing.T) {
 			first := slices.IndexFunc(written, func(k int) bool { return k > 0 })
 			t.Logf("known after %v, a session with the next after %v; %d given by then, from %d to %d at the next collector (%v sent again)",
 				known.Round(time.Millisecond), moved.Round(time.Millisecond), given, first, last, sum["records_replayed"])
-			if first < 1 || first > given {
+			if first < 1 || first > given+1 {
 				t.Errorf("the first record that came is number %d; %d were given when the other died", first, given)
 			} else if missing := written[first-1:].Missing(); missing != 0 {
 				t.Errorf("%d records after number %d are missing", missing, first)
@@ -76,7 +79,7 @@ func TestFailover_Returns(t *testing.T) {
 	start := func(addr, dir string) *harness.Collector {
 		return harness.StartCollector(t, append([]string{"--listen", "dtls+udp://" + addr, "--sink", "json:" + dir}, pki.Flags("collector")...)...)
 	}
-	first, second := start("127.0.0.1:0", dirs[0]), start("127.0.0.1:0", dirs[1])
+	first, second := start(fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)), dirs[0]), start("127.0.0.1:0", dirs[1])
 	e := harness.StartExporter(t, append([]string{"--source", "json:-", "--to", "dtls+udp://" + first.Addr, "--to", "dtls+udp://" + second.Addr,
 		"--return-after", after.String()}, pki.Flags("exporter")...)...)
 	feed := &harness.Feeder{Rate: rate}
@@ -106,7 +109,17 @@ func TestFailover_Returns(t *testing.T) {
 	if missing := all.Missing(); missing != 0 || again[last] == 0 {
 		t.Errorf("%d of %d records missing, the last %d times with the first", missing, last, again[last])
 	}
-	if sum["collectors_lost"] != 1 || sum["rotations"] != 1 || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+	// One that stands still for a moment is doubted, and its session replaced.
+	returns := 0
+	for _, line := range e.Lines() {
+		if strings.Contains(line, `"msg":"session replaced"`) && strings.Contains(line, `"cause":"path"`) {
+			returns++
+		}
+	}
+	if returns != 1 {
+		t.Errorf("%d sessions replaced because of a better collector", returns)
+	}
+	if sum["collectors_lost"] != 1 || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
 		t.Errorf("exporter %v", sum)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -62,14 +61,26 @@ func (r *run) end(t *testing.T) (exporter, collector map[string]float64) {
 	return sum, got
 }
 
-// unharmed is end where there was but one session.
-func (r *run) unharmed(t *testing.T) (exporter map[string]float64) {
+// unharmed does harm to an exporter and a collector and checks that it leaves
+// no trace: there is but one session. A machine that stands still for 0.4 s
+// makes the exporter doubt its collector as well, so what is done may seem to
+// have harmed once or twice, but not each time.
+func unharmed(t *testing.T, cfg Config, harm func(*run)) (exporter map[string]float64) {
 	t.Helper()
-	sum, got := r.end(t)
-	if sum["sessions_opened"] != 1 || sum["rotations"] != 0 || got["sessions_opened"] != 1 {
-		t.Errorf("exporter %v, collector %v", sum, got)
+	for attempt := 1; ; attempt++ {
+		r := start(t, 6*time.Second, cfg)
+		harm(r)
+		sum, got := r.end(t)
+		if sum["sessions_opened"] == 1 && sum["rotations"] == 0 && got["sessions_opened"] == 1 {
+			return sum
+		}
+		doubts := r.exporter.Logged(`"cause":"suspicion"`)
+		if t.Failed() || attempt == 3 || len(doubts) == 0 {
+			t.Errorf("exporter %v, collector %v", sum, got)
+			return sum
+		}
+		t.Logf("the exporter had its doubts: once more")
 	}
-	return sum
 }
 
 // wire is a DTLS 1.2 record.
@@ -137,12 +148,22 @@ func of(all []Datagram, way Direction) []Datagram {
 
 // attack writes forgeries in the name of both ends, of all sessions there
 // were. What went one way goes the other, too.
-func (r *run) attack(d, pause time.Duration) {
+func (r *run) attack(t *testing.T, d, pause time.Duration) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(6347, 1))
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(pause) {
+		r.keepsUp(t)
 		seen := r.relay.Recorded()
 		r.inject(func(Direction) [][]byte { return forgeries(rng, of(seen, Direction(rng.IntN(2)))) })
 	}
+}
+
+// keepsUp waits until the collector has read most of what it was sent: for what
+// its socket has no room it is not to blame.
+func (r *run) keepsUp(t *testing.T) {
+	t.Helper()
+	port := int(netip.MustParseAddrPort(r.c.Addr).Port())
+	harness.Until(t, "the collector reads", func() bool { return harness.Unread(t, port) < 128<<10 })
 }
 
 // inject writes datagrams in the name of both ends of each session.
@@ -160,9 +181,7 @@ func (r *run) inject(forge func(Direction) [][]byte) {
 // changed ones, in the name of both ends: nobody notices (RFC 6347, 4.1.2.7).
 func TestForgedRecords(t *testing.T) {
 	t.Parallel()
-	r := start(t, 6*time.Second, Config{Record: true})
-	r.attack(4*time.Second, 50*time.Millisecond)
-	r.unharmed(t)
+	unharmed(t, Config{Record: true}, func(r *run) { r.attack(t, 4*time.Second, 50*time.Millisecond) })
 }
 
 // A handshake can be spoiled by who sees it and is quicker than the collector.
@@ -180,35 +199,22 @@ func TestForgedRecords_Rotating(t *testing.T) {
 	feed := &harness.Feeder{Rate: 2000}
 	feed.Begin(e)
 	e.Wait(`"msg":"session opened"`)
-	r := &run{relay: relay}
+	r := &run{relay: relay, c: c}
 
-	// replaced waits for sessions to be replaced.
-	replaced := func(times int) {
-		t.Helper()
-		for at := time.Now(); times > 0; times-- {
-			at = e.LoggedAfter(at, time.Minute, `"msg":"session replaced"`)
-		}
-	}
-	var floods sync.WaitGroup
-	end := make(chan struct{})
-	floods.Go(func() {
-		rng := rand.New(rand.NewPCG(6347, 2))
-		for {
-			select {
-			case <-end:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
+	replaced := func() int { return len(e.Logged(`"msg":"session replaced"`)) }
+	rng := rand.New(rand.NewPCG(6347, 2))
+	harness.Until(t, "sessions are replaced", func() bool {
+		for range 4 { // as often as it asks
+			time.Sleep(5 * time.Millisecond)
+			r.keepsUp(t)
 			r.inject(func(Direction) [][]byte { return noises(rng) })
 		}
+		return replaced() >= 3
 	})
-	replaced(3)
-	close(end)
-	floods.Wait()
 	noise := relay.Counters(Up).Injected
-	r.attack(5*time.Second, 10*time.Millisecond)
-	attacked := len(e.Logged(`"msg":"session replaced"`))
-	replaced(2)
+	r.attack(t, 5*time.Second, 10*time.Millisecond)
+	attacked := replaced()
+	harness.Until(t, "more are", func() bool { return replaced() >= attacked+2 })
 
 	last := feed.End()
 	e.EndInput()
@@ -235,8 +241,13 @@ func TestForgedRecords_Rotating(t *testing.T) {
 // on, and no other comes to be.
 func TestReplayedHandshake(t *testing.T) {
 	t.Parallel()
-	r := start(t, 6*time.Second, Config{Record: true})
 	const some = 20 // the handshake and what came next
+	unharmed(t, Config{Record: true}, func(r *run) { r.replay(t, some) })
+}
+
+// replay sends the first datagrams of the session again.
+func (r *run) replay(t *testing.T, some int) {
+	t.Helper()
 	harness.Until(t, "the session has carried data", func() bool { return len(r.relay.Recorded()) >= some })
 	hands := r.relay.Recorded()[:some]
 	client := r.relay.Clients()[0]
@@ -259,7 +270,6 @@ func TestReplayedHandshake(t *testing.T) {
 		stranger.Close()
 		time.Sleep(200 * time.Millisecond)
 	}
-	r.unharmed(t)
 }
 
 // unreachable writes an ICMP port unreachable about a datagram from client to
@@ -293,21 +303,25 @@ func TestForgedUnreachable(t *testing.T) {
 		harness.Missing(t, fmt.Sprintf("raw sockets: %v", err))
 	}
 	defer raw.Close()
-	r := start(t, 6*time.Second, Config{})
-	server := netip.MustParseAddrPort(r.relay.Addr())
-	sent := 0
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(4 * time.Millisecond) {
-		for _, client := range r.relay.Clients() {
-			if _, err := raw.Write(unreachable(client, server)); err != nil {
-				harness.Missing(t, fmt.Sprintf("icmp: %v", err))
+	var began time.Time
+	sum := unharmed(t, Config{}, func(r *run) {
+		began = time.Now()
+		server := netip.MustParseAddrPort(r.relay.Addr())
+		sent := 0
+		for end := began.Add(4 * time.Second); time.Now().Before(end); time.Sleep(4 * time.Millisecond) {
+			for _, client := range r.relay.Clients() {
+				if _, err := raw.Write(unreachable(client, server)); err != nil {
+					harness.Missing(t, fmt.Sprintf("icmp: %v", err))
+				}
+				sent++
 			}
-			sent++
 		}
-	}
-	sum := r.unharmed(t)
-	t.Logf("%d forged, %v heartbeats", sent, sum["heartbeats_sent"])
+		t.Logf("%d forged", sent)
+	})
+	took := time.Since(began).Seconds()
+	t.Logf("%v heartbeats answered in %.1f s", sum["heartbeats_answered"], took)
 	// One each second, and one for a hint, but no more than 5 a second.
-	if h := sum["heartbeats_sent"]; h < 12 || h > 45 {
+	if h := sum["heartbeats_answered"]; h < 12 || h > 5*took+10 {
 		t.Errorf("%v heartbeats: the hints are not heard, or cost too much", h)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Direction is one of the two ways through a Relay.
@@ -89,7 +91,7 @@ func New(to string, cfg Config) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	_ = front.SetReadBuffer(4 << 20) // what the relay loses must be counted
+	readBuffer(front, 8<<20)
 	r := &Relay{
 		cfg: cfg, front: front, to: addr, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		flows: map[netip.AddrPort]*net.UDPConn{},
@@ -100,6 +102,14 @@ func New(to string, cfg Config) (*Relay, error) {
 	r.wg.Go(r.up)
 	r.wg.Go(r.deliver)
 	return r, nil
+}
+
+// readBuffer goes beyond the system's limit where privileges allow it.
+func readBuffer(c *net.UDPConn, size int) {
+	_ = c.SetReadBuffer(size)
+	if rc, err := c.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) })
+	}
 }
 
 // Addr is where clients send to.
@@ -189,7 +199,7 @@ func (r *Relay) flow(client netip.AddrPort) *net.UDPConn {
 	if err != nil {
 		return nil
 	}
-	_ = back.SetReadBuffer(1 << 20)
+	readBuffer(back, 1<<20)
 	r.flows[client] = back
 	r.wg.Go(func() { // Close ends it
 		for buf := make([]byte, 65536); ; {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -65,19 +66,23 @@ func (r *resuming) flow() {
 	harness.Until(r.t, "data flows", func() bool { return r.feed.Given() > given+500 })
 }
 
-// end checks that the second session, the last, was resumed or was not.
-func (r *resuming) end(after time.Time, resumed bool) {
+// end checks that the first session over DCCP was resumed or was not. There may
+// be others: a machine that stands still makes the exporter doubt a session.
+func (r *resuming) end(resumed bool) {
 	r.t.Helper()
-	r.e.LoggedAfter(after, time.Minute, `"msg":"session opened"`)
+	const over = `"scheme":"dtls+dccp+udp"`
+	var opened struct{ Resumed bool }
+	if err := json.Unmarshal([]byte(r.c.Wait(over)), &opened); err != nil {
+		r.t.Fatal(err)
+	}
+	if opened.Resumed != resumed {
+		r.t.Errorf("resumed: %v, want %v", opened.Resumed, resumed)
+	}
 	r.flow()
 	n := r.feed.End()
 	r.e.EndInput()
 	sum, got := r.e.Summary(time.Minute), r.c.Summary()
-	want := 0.0
-	if resumed {
-		want = 1
-	}
-	if sum["sessions_opened"] != 2 || sum["sessions_resumed"] != want || got["sessions_opened"] != 2 || got["sessions_resumed"] != want {
+	if sum["sessions_opened"] < 2 || resumed && sum["sessions_resumed"] == 0 || got["sessions_resumed"] < sum["sessions_resumed"] {
 		r.t.Errorf("%v sessions, %v resumed; at the collector %v and %v", sum["sessions_opened"], sum["sessions_resumed"], got["sessions_opened"], got["sessions_resumed"])
 	}
 	written := harness.Written(r.t, n, r.flows)
@@ -97,9 +102,8 @@ func TestResumption_AnotherTransport_RFC5238_3_4(t *testing.T) {
 		relay := between(t, strings.TrimPrefix(r.udp, "dtls+udp://"), Config{})
 		r.configure("exporter", "dtls+udp://"+relay.Addr(), r.overDCCP("127.0.0.1"))
 		r.export()
-		cut := time.Now()
 		relay.Pause(true)
-		r.end(cut, true)
+		r.end(true)
 	})
 	for _, row := range []struct {
 		name, host, cert string
@@ -128,11 +132,10 @@ func TestResumption_AnotherTransport_RFC5238_3_4(t *testing.T) {
 				row.before(r)
 			}
 			r.configure(row.cert, r.overDCCP(row.host))
-			changed := time.Now()
 			if err := r.e.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
-			r.end(changed, row.resumed)
+			r.end(row.resumed)
 		})
 	}
 }
