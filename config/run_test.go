@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -123,31 +122,41 @@ func TestEvery(t *testing.T) {
 }
 
 // The first SIGTERM ends the context, SIGHUP comes by a channel and ends
-// nothing. That the second SIGTERM ends the process, the scripts of the
-// programs show.
+// nothing, also where nohup has it ignored. That the second SIGTERM ends the
+// process, the scripts of the programs show.
 func TestSignals(t *testing.T) {
-	var lines atomic.Int32
-	told := make(chan string, 8)
-	log := slog.New(slog.NewTextHandler(writer(func(b []byte) { lines.Add(1); told <- string(b) }), nil))
-	ctx, hup, stop := Signals(t.Context(), log)
-	defer stop()
-	kill := func(s syscall.Signal) string {
+	kill := func(s syscall.Signal) {
 		if err := syscall.Kill(os.Getpid(), s); err != nil {
 			t.Fatal(err)
 		}
-		return <-told
 	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
-		t.Fatal(err)
+	for _, start := range []struct {
+		name string
+		with func(...os.Signal)
+	}{{"plain", signal.Reset}, {"nohup", signal.Ignore}} {
+		t.Run(start.name, func(t *testing.T) {
+			defer signal.Reset(syscall.SIGHUP)
+			start.with(syscall.SIGHUP)
+			told := make(chan string, 8)
+			log := slog.New(slog.NewTextHandler(writer(func(b []byte) { told <- string(b) }), nil))
+			ctx, hup, stop := Signals(t.Context(), log)
+			defer stop()
+			kill(syscall.SIGHUP)
+			select {
+			case <-hup:
+			case <-time.After(time.Minute):
+				t.Fatal("SIGHUP does not come")
+			}
+			if ctx.Err() != nil {
+				t.Error(ctx.Err())
+			}
+			kill(syscall.SIGTERM)
+			if got := <-told; !strings.Contains(got, "signal=SIGTERM") {
+				t.Error(got)
+			}
+			<-ctx.Done()
+		})
 	}
-	if <-hup; ctx.Err() != nil {
-		t.Error(ctx.Err())
-	}
-	if got := kill(syscall.SIGTERM); !strings.Contains(got, "signal=SIGTERM") {
-		t.Error(got)
-	}
-	<-ctx.Done()
-	stop()
 }
 
 // A signal to stop that comes twice within 50 ms is one: timeout(1) sends it to

@@ -17,7 +17,7 @@ const settling = 50 * time.Millisecond
 // Signals returns a context that ends with the first SIGTERM or SIGINT, 50 ms
 // behind it, so that the program can end in order; one that comes later ends
 // the process at once, in the system's way. With a log, SIGHUP does not end the
-// process but comes by hup, several at once as one, unless the process was
+// process but comes by hup, several at once as one, even where the process was
 // started with it ignored (nohup). Stop gives the signals back.
 func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, hup <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
@@ -25,7 +25,7 @@ func Signals(parent context.Context, log *slog.Logger) (ctx context.Context, hup
 	signal.Notify(got, os.Interrupt, syscall.SIGTERM)
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
-	} else if !signal.Ignored(syscall.SIGHUP) {
+	} else {
 		signal.Notify(got, syscall.SIGHUP)
 	}
 	ended := make(chan struct{})
@@ -76,9 +76,6 @@ func settle(got <-chan os.Signal, ended <-chan struct{}) {
 // Hold keeps SIGHUP from ending a program that has not come to Signals yet:
 // what it will read is as new as a reload would make it.
 func Hold() (release func()) {
-	if signal.Ignored(syscall.SIGHUP) {
-		return func() {}
-	}
 	dropped := make(chan os.Signal, 1)
 	signal.Notify(dropped, syscall.SIGHUP)
 	return func() { signal.Stop(dropped) }
