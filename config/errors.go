@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -49,17 +50,27 @@ func (e *hintError) Unwrap() error { return e.error }
 // WithHint adds a way out to an error of what happened.
 func WithHint(hint string, err error) error { return &hintError{err, hint} }
 
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // FileError words an error about a file or directory as `what: why`, with a
 // hint where one helps. What names it as the operator did.
 func FileError(what string, err error) error {
 	why := err
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+	pe, ok := errors.AsType[*fs.PathError](err)
+	if ok {
 		why = pe.Err
 	}
 	err = fmt.Errorf("%s: %w", what, why)
 	switch {
 	case errors.Is(why, fs.ErrNotExist):
-		if dir, e := os.Getwd(); e == nil {
+		if pe != nil && filepath.IsAbs(pe.Path) {
+			if dir := filepath.Dir(pe.Path); missing(dir) {
+				return WithHint("there is no directory "+dir, err)
+			}
+		} else if dir, e := os.Getwd(); e == nil {
 			return WithHint("a relative path begins at the working directory, "+dir, err)
 		}
 	case errors.Is(why, fs.ErrPermission):

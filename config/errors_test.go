@@ -46,10 +46,18 @@ func TestReport(t *testing.T) {
 }
 
 func TestFileError(t *testing.T) {
-	_, err := os.Open(filepath.Join(t.TempDir(), "x"))
-	got := FileError("--config x", err)
-	if got.Error() != "--config x: no such file or directory" || hintOf(got) == "" {
-		t.Errorf("%v, hint %q", got, hintOf(got))
+	there := t.TempDir()
+	var got error
+	for path, hint := range map[string]string{
+		"absent/x":                          "working directory",
+		filepath.Join(there, "x"):           "",
+		filepath.Join(there, "absent", "x"): "no directory " + filepath.Join(there, "absent"),
+	} {
+		_, err := os.Open(path)
+		got = FileError("--config x", err)
+		if got.Error() != "--config x: no such file or directory" || !strings.Contains(hintOf(got), hint) || (hint == "") != (hintOf(got) == "") {
+			t.Errorf("%s: %v, hint %q", path, got, hintOf(got))
+		}
 	}
 	if !errors.Is(got, fs.ErrNotExist) {
 		t.Error("the cause is lost")

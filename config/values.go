@@ -49,7 +49,7 @@ func wanted(f cli.Flag) string {
 		return "a time such as 500ms, 30s or 5m"
 	case *cli.UintFlag:
 		return "a whole number from 0 on"
-	case *cli.IntFlag:
+	case *cli.IntFlag, *cli.Int64Flag:
 		return "a whole number"
 	case *cli.Float64Flag:
 		return "a number"

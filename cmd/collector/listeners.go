@@ -56,7 +56,7 @@ func bindError(err error) error {
 	err = fmt.Errorf("--listen %w", err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return config.WithHint("another process listens there; ss -lunp shows which", err)
+		return config.WithHint("another process listens there, or another --listen with the same port: ss -lntup shows which", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return config.WithHint("this host has no such address; leave the host out for all of them", err)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

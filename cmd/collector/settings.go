@@ -79,10 +79,16 @@ func settingsOf(c *cli.Context, log *slog.Logger) (*settings, error) {
 	if err := config.Positive(c, "flush"); err != nil {
 		return nil, err
 	}
+	if n := c.Int("receive-buffer"); n < 0 {
+		return nil, config.Usage("", "--receive-buffer %d: want 0 (the default) or more", n)
+	}
 	for _, u := range urls {
 		e, err := transport.ParseEndpoint(u)
 		if err != nil {
 			return nil, &config.UsageError{Err: err}
+		}
+		if e.Port != 0 && slices.ContainsFunc(s.endpoints, func(o transport.Endpoint) bool { return o.String() == e.String() }) {
+			return nil, config.Usage("", "--listen %s is given twice", e)
 		}
 		s.endpoints = append(s.endpoints, e)
 	}

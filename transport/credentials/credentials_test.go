@@ -149,7 +149,7 @@ func TestLoad_errors(t *testing.T) {
 		{"missing file", Config{CertFile: "/nonexistent/x.pem", KeyFile: good.KeyFile, CAFile: good.CAFile}, "certificate /nonexistent/x.pem: no such file or directory", ""},
 		{"directory", Config{CertFile: t.TempDir(), KeyFile: good.KeyFile, CAFile: good.CAFile}, "is a directory", ""},
 		{"other key", Config{CertFile: good.CertFile, KeyFile: otherKey, CAFile: good.CAFile}, "does not belong to the certificate in " + good.CertFile, "first certificate"},
-		{"no key in file", Config{CertFile: good.CertFile, CAFile: good.CAFile}, "no private key in it", "BEGIN PRIVATE KEY"},
+		{"no key in file", Config{CertFile: good.CertFile, CAFile: good.CAFile}, "no private key in it", "--key FILE"},
 		{"key as certificate", Config{CertFile: good.KeyFile, KeyFile: good.KeyFile, CAFile: good.CAFile}, "no certificate in it", "openssl x509 -inform DER"},
 		{"encrypted key", Config{CertFile: good.CertFile, KeyFile: write(t, "e.pem", 0o600, &pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte{1}}), CAFile: good.CAFile}, "is encrypted", "openssl pkey -in"},
 		{"old encrypted key", Config{CertFile: good.CertFile, KeyFile: write(t, "e.pem", 0o600, &pem.Block{Type: "EC PRIVATE KEY", Headers: map[string]string{"DEK-Info": "AES-256-CBC,00"}, Bytes: []byte{1}}), CAFile: good.CAFile}, "is encrypted", "openssl pkey"},
@@ -300,6 +300,9 @@ func TestVerifyPeer_RFC7011_11_3(t *testing.T) {
 			}
 			if tt.reason != "" && (err == nil || got != "" || !strings.Contains(err.Error(), tt.reason)) {
 				t.Errorf("got %q, %v; want error %q", got, err, tt.reason)
+			}
+			if e, ok := errors.AsType[*Error](err); ok && strings.HasPrefix(tt.reason, "not for") && !strings.Contains(e.Hint(), "--server-name") {
+				t.Errorf("hint %q", e.Hint())
 			}
 		})
 	}

@@ -77,6 +77,9 @@ func (c *Credentials) loadCertificate(certFile, keyFile string, now time.Time) e
 	}
 	c.warnMode("key", keyFile, info)
 	key, err := parseKey(keyFile, keyData)
+	if e, ok := errors.AsType[*Error](err); ok && keyFile == certFile && e.Reason == noKey {
+		e.hint = "its key is in another file? --key FILE"
+	}
 	if err != nil {
 		return err
 	}
@@ -146,12 +149,14 @@ func parseCertificates(what, name string, data []byte) ([]*x509.Certificate, err
 	return certs, nil
 }
 
+const noKey = "no private key in it"
+
 // parseKey reads the first private key of a PEM file.
 func parseKey(name string, data []byte) (crypto.Signer, error) {
 	for {
 		var block *pem.Block
 		if block, data = pem.Decode(data); block == nil {
-			return nil, &Error{Subject: "key " + name, Reason: "no private key in it", hint: "a PEM file is wanted (-----BEGIN PRIVATE KEY-----)"}
+			return nil, &Error{Subject: "key " + name, Reason: noKey, hint: "a PEM file is wanted (-----BEGIN PRIVATE KEY-----)"}
 		}
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue

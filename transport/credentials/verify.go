@@ -53,10 +53,10 @@ func (c *Credentials) VerifyPeer(chain [][]byte, role Role, name string, now tim
 	// The clearest reasons first: a chain's verification would only give the
 	// first obstacle it meets.
 	if now.After(leaf.NotAfter) {
-		return "", refuse("expired on "+leaf.NotAfter.UTC().Format(time.RFC3339), "issue a new one: collector pki issue DIR NAME", nil)
+		return "", refuse("expired on "+leaf.NotAfter.UTC().Format(time.RFC3339), "issue a new one: collector pki issue --force DIR NAME; by the clock of this host it is "+now.UTC().Format(time.RFC3339), nil)
 	}
 	if now.Before(leaf.NotBefore) {
-		return "", refuse("not valid before "+leaf.NotBefore.UTC().Format(time.RFC3339), "is the clock right?", nil)
+		return "", refuse("not valid before "+leaf.NotBefore.UTC().Format(time.RFC3339), "is the clock right? by that of this host it is "+now.UTC().Format(time.RFC3339), nil)
 	}
 	if c.roots == nil {
 		return "", refuse("there is no authority to verify it by", howTo, nil)
@@ -71,7 +71,8 @@ func (c *Credentials) VerifyPeer(chain [][]byte, role Role, name string, now tim
 	}
 	if role == PeerIsCollector {
 		if identity, err = collectorIdentity(leaf, name); err != nil {
-			return "", refuse("not for "+show(name), "", err)
+			return "", refuse("not for "+show(name),
+				"write one of its names in the URL, or --server-name NAME; or issue one for this name: collector pki issue DIR NAME SAN…", err)
 		}
 		return identity, nil
 	}

@@ -1,6 +1,10 @@
 package dtls
 
-import "fmt"
+import (
+	"fmt"
+
+	"ipfixsuite/transport"
+)
 
 // Alert levels and the descriptions used here (RFC 5246, Section 7.2; RFC 4279).
 const (
@@ -26,6 +30,9 @@ type AlertError struct {
 }
 
 func (e *AlertError) Error() string { return "peer sent alert: " + alertName(e.Code) }
+
+// Hint is what an exporter can do about it; empty: nothing is known.
+func (e *AlertError) Hint() string { return transport.AlertHint(e.Code) }
 
 func alertName(code uint8) string {
 	switch code {
