@@ -55,6 +55,7 @@ func bind(list []transport.Endpoint, cfg endpoint.Config) ([]*listening, error) 
 func bindError(err error) error {
 	err = fmt.Errorf("--listen %w", err)
 	switch {
+	case transport.Hint(err) != "": // it knows better
 	case errors.Is(err, syscall.EADDRINUSE):
 		return config.WithHint("another process listens there, or another --listen with the same port: ss -lntup shows which", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

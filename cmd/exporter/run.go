@@ -166,7 +166,7 @@ func (s *program) shortfall(exp sender, src source.Source) error {
 		errs = append(errs, fmt.Errorf("garbled or cut off at %d places", in.Faults))
 	}
 	if in.Skipped > 0 {
-		errs = append(errs, fmt.Errorf("%d records skipped", in.Skipped))
+		errs = append(errs, fmt.Errorf("records skipped: %d", in.Skipped))
 	}
 	if dropped > 0 {
 		errs = append(errs, fmt.Errorf("%d records dropped", dropped))
