@@ -2,6 +2,7 @@ package capture
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync/atomic"
 	"time"
@@ -77,6 +78,9 @@ func (r *Ring) wait() error {
 			down = !r.ready() && isDown(int(fd))
 			return down || r.ready()
 		})
+		if errors.Is(err, os.ErrDeadlineExceeded) && r.ready() {
+			return nil // it came while this process stood still
+		}
 		if err != nil {
 			return err
 		}
