@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -58,30 +57,44 @@ type heard struct {
 	End             string // why the ring ended
 }
 
-// listen meters an interface until its input is closed.
+// listen meters an interface until it has had as many packets as its input says
+// in the end, or no more come; more than those may come for a moment.
 func listen(name string) error {
 	ring, err := capture.Live(name, capture.LiveConfig{})
 	if err != nil {
 		return err
 	}
 	fmt.Println("ready")
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
+	wanted := make(chan uint64, 1)
+	go func() { // ends with the input
+		var n uint64
+		fmt.Scan(&n)
+		wanted <- max(n, 1)
 		ring.SetReadDeadline(time.Unix(1, 0))
 	}()
 	out := heard{Flows: map[string]uint64{}}
 	m := metering.New(metering.Config{Biflow: true, ActiveTimeout: time.Second}, func(f *metering.Flow) {
 		out.Flows[fmt.Sprintf("%d vlan %d", f.Protocol(), f.VLAN())] += f.Forward().Packets + f.Reverse().Packets
 	})
+	var want uint64
 	for {
 		p, err := ring.Next()
+		if errors.Is(err, os.ErrDeadlineExceeded) && want == 0 {
+			want = <-wanted
+			ring.SetReadDeadline(time.Now().Add(20 * time.Second))
+			err = nil
+		} else if err == nil {
+			out.Packets++
+			out.Octets += uint64(p.Length)
+			m.Packet(p.Time, metering.LinkType(p.Link), p.Data, p.Length, p.Interface)
+		}
 		if err != nil {
 			out.End = err.Error()
 			break
 		}
-		out.Packets++
-		out.Octets += uint64(p.Length)
-		m.Packet(p.Time, metering.LinkType(p.Link), p.Data, p.Length, p.Interface)
+		if want != 0 && out.Packets >= want {
+			ring.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		}
 	}
 	m.Flush()
 	out.Stats, out.Ring = m.Stats(), ring.Stats()
@@ -105,11 +118,46 @@ func stalled() error {
 	for range flood {
 		conn.Write(make([]byte, 1000))
 	}
-	ring.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-	for err == nil {
-		_, err = ring.Next()
+	// What a busy kernel has not delivered yet comes later.
+	var out drops
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		ring.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		for err = nil; err == nil; {
+			_, err = ring.Next()
+		}
+		if out.Out, out.In, err = counted("lo"); err != nil {
+			return err
+		}
+		out.Stats = ring.Stats()
+		if out.Packets+out.Skipped+out.Drops == out.Out+out.In {
+			break
+		}
 	}
-	return json.NewEncoder(os.Stdout).Encode(ring.Stats())
+	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// drops is what stalled tells: what the ring saw, and what the interface
+// counts.
+type drops struct {
+	capture.Stats
+	Out, In uint64
+}
+
+// counted is how many packets a loopback interface has sent, and how many of
+// them its host has taken in.
+func counted(name string) (out, in uint64, err error) {
+	table, err := os.ReadFile("/proc/net/dev")
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(table)) {
+		var octets, errs, dropped uint64
+		if _, numbers, ok := strings.Cut(line, name+":"); ok {
+			_, err = fmt.Sscan(numbers, &octets, &in, &errs, &dropped)
+			return in + dropped, in, err
+		}
+	}
+	return 0, 0, fmt.Errorf("no counters of %s", name)
 }
 
 // tagged sends ten UDP packets of VLAN 20.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"ipfixsuite/capture"
 )
 
 // bench is two network namespaces with a veth pair, gone after the test.
@@ -68,6 +67,21 @@ func (n *bench) run(ns, args string) {
 	}
 }
 
+// again runs a client until it succeeds: its server may not be there yet, and
+// iperf3's turns away who comes before it has done with the one before.
+func (n *bench) again(ns, args string) {
+	n.t.Helper()
+	var out []byte
+	err := errors.New("not tried")
+	for range 100 {
+		if out, err = n.command(ns, args).CombinedOutput(); err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	n.t.Fatalf("%s: %v: %s", args, err, out)
+}
+
 // start runs a program until the test is over.
 func (n *bench) start(ns, args string, env ...string) {
 	cmd := n.command(ns, args)
@@ -82,7 +96,7 @@ func (n *bench) start(ns, args string, env ...string) {
 type listener struct {
 	t     *testing.T
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	out   *bufio.Reader
 	err   bytes.Buffer
 }
@@ -103,10 +117,9 @@ func (n *bench) listen(ns, iface string) *listener {
 	return l
 }
 
-// result stops the listener, once the kernel has handed over its last block.
-func (l *listener) result() (h heard) {
-	time.Sleep(300 * time.Millisecond)
-	l.stdin.Close()
+// result ends the listener when the kernel has handed it so many packets.
+func (l *listener) result(packets uint64) (h heard) {
+	fmt.Fprintln(l.stdin, packets)
 	if err := json.NewDecoder(l.out).Decode(&h); err != nil {
 		l.t.Fatalf("listener: %v, %s", err, &l.err)
 	}
@@ -140,24 +153,14 @@ func TestLive(t *testing.T) {
 	n.ip("-n " + n.b + " link set vb up")
 	n.start(n.b, "iperf3 --server")
 	n.start(n.b, os.Args[0], childEnv+"=serve")
-	for range 100 {
-		if n.command(n.a, "curl -sS -o /dev/null --max-time 2 http://192.0.2.2/").Run() == nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	for range 100 { // the other server
-		if n.command(n.a, "iperf3 -c 192.0.2.2 -n 1K").Run() == nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	n.again(n.a, "curl -sS -o /dev/null --max-time 5 http://192.0.2.2/")
 	n.run(n.a, "ping -q -c 20 -i 0.01 192.0.2.2")
 	n.run(n.a, "ping -q -c 5 -i 0.01 -s 4000 2001:db8::2")
-	n.run(n.a, "curl -sS -o /dev/null --max-time 5 http://[2001:db8::2]/")
-	n.run(n.a, "iperf3 -c 192.0.2.2 -n 20M")
-	n.run(n.a, "iperf3 -c 2001:db8::2 -n 10M -R")
-	n.run(n.a, "iperf3 -c 192.0.2.2 -u -b 50M -n 2M")
+	n.run(n.a, "curl -sS -o /dev/null --max-time 30 http://[2001:db8::2]/")
+	// All of it fits into the ring, should its reader stand still.
+	n.again(n.a, "iperf3 -c 192.0.2.2 -n 8M")
+	n.again(n.a, "iperf3 -c 2001:db8::2 -n 4M -R")
+	n.again(n.a, "iperf3 -c 192.0.2.2 -u -b 50M -n 1M")
 	inject := n.command(n.b, os.Args[0])
 	inject.Env = append(os.Environ(), childEnv+"=tagged vb")
 	if out, err := inject.CombinedOutput(); err != nil {
@@ -165,7 +168,7 @@ func TestLive(t *testing.T) {
 	}
 	n.ip("-n " + n.a + " link set va down")
 	packets, octets := n.counters(n.a, "va")
-	h := l.result()
+	h := l.result(packets)
 	var flows uint64
 	for _, p := range h.Flows {
 		flows += p
@@ -187,7 +190,7 @@ func TestLive_Loopback(t *testing.T) {
 	n := newBench(t)
 	l := n.listen(n.a, "lo")
 	n.run(n.a, "ping -q -c 7 -i 0.01 127.0.0.1")
-	h := l.result()
+	h := l.result(14)
 	if h.Flows["1 vlan 0"] != 14 || h.Packets != 14 || h.Ring.Skipped != 14 {
 		t.Errorf("%+v", h)
 	}
@@ -212,7 +215,8 @@ func TestLive_InterfaceRemoved(t *testing.T) {
 const flood = 5000
 
 // TestLive_Drops: what the ring had no room for is counted, nothing else is
-// missing.
+// missing: each packet of the interface is seen going out, and those that its
+// host has taken in, too.
 func TestLive_Drops(t *testing.T) {
 	n := newBench(t)
 	cmd := n.command(n.a, os.Args[0])
@@ -221,14 +225,12 @@ func TestLive_Drops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s capture.Stats
+	var s drops
 	if err := json.Unmarshal(out, &s); err != nil {
 		t.Fatal(err)
 	}
-	// Each is seen going out and coming in, and nobody listens: each makes an
-	// ICMP error as well, as far as the kernel does not limit their rate.
 	all := s.Packets + s.Skipped + s.Drops
-	if s.Drops == 0 || s.Freezes == 0 || all < 2*flood || all > 4*flood || all%2 != 0 {
+	if s.Drops == 0 || s.Freezes == 0 || s.Out < flood || all != s.Out+s.In {
 		t.Errorf("%+v, %d in all", s, all)
 	}
 	t.Logf("%+v", s)

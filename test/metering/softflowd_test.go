@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -18,13 +17,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ipfixsuite/metering"
+	"ipfixsuite/test/harness"
 )
 
 // softflowd meters a capture and sends NetFlow v9 to nfcapd; nfdump tells
 // what arrived.
 func softflowd(t *testing.T, path string) ledger {
 	dir := t.TempDir()
-	port := freePort(t)
+	port := strconv.Itoa(harness.FreePort(t))
 	nfcapd := exec.CommandContext(t.Context(), "nfcapd", "-w", dir, "-l", dir, "-p", port, "-b", "127.0.0.1")
 	if err := nfcapd.Start(); err != nil {
 		t.Fatal(err)
@@ -39,8 +39,16 @@ func softflowd(t *testing.T, path string) ledger {
 		t.Fatalf("softflowd: %v\n%s", err, out)
 	}
 	waitRead(t, port)
-	nfcapd.Process.Signal(syscall.SIGTERM)
-	nfcapd.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- nfcapd.Wait() }() // ends with the program
+	for more := true; more; {
+		nfcapd.Process.Signal(syscall.SIGTERM) // one that comes right before it waits for a datagram it does not heed
+		select {
+		case <-ended:
+			more = false
+		case <-time.After(time.Second):
+		}
+	}
 	files, _ := filepath.Glob(filepath.Join(dir, "nfcapd.*"))
 	l := ledger{}
 	for _, f := range files {
@@ -73,15 +81,6 @@ func softflowd(t *testing.T, path string) ledger {
 func proto(s string) uint8 {
 	n, _ := strconv.ParseUint(s, 10, 8)
 	return uint8(n)
-}
-
-func freePort(t *testing.T) string {
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return strconv.Itoa(c.LocalAddr().(*net.UDPAddr).Port)
 }
 
 // waitRead returns once a socket is bound to the port and all it received has
