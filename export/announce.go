@@ -234,7 +234,7 @@ func (e *Exporter) sendBuilt(ctx context.Context, s *session, d *domain, stream 
 	s.messages++
 	s.octets += uint64(len(msg))
 	if s.laned != nil {
-		s.flow(stream).octets += uint64(len(msg))
+		s.carried(stream, len(msg), time.Now())
 	}
 	e.mu.Lock()
 	e.n.messages++

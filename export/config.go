@@ -108,7 +108,9 @@ type Config struct {
 	// StallAfter is how long a collector may take sessions, but confirm
 	// nothing, as one whose sinks stall does, before it is given up like a
 	// dead one and its window sent again; 0: twice DeadAfter where there is
-	// another collector to turn to, else 30 s.
+	// another collector to turn to, else 30 s. Where it confirms what some
+	// streams carry (MTA-TLS), the session goes on, and those alone of which it
+	// confirms nothing begin anew.
 	StallAfter time.Duration
 	// Window bounds the octets sent that no probe has confirmed, so that a
 	// fast source does not overrun the collector's socket buffer; 0:

@@ -191,6 +191,8 @@ func (e *Exporter) answered(r probeResult) {
 		}
 		e.cfg.Log.Info("collector answers no heartbeats", "session", s.t.Peer().Session)
 	case ended(s.t): // the loop sees it
+	case s.laned != nil && errors.Is(r.err, context.DeadlineExceeded):
+		s.probe(now) // a stream may stand still for longer
 	default:
 		err := fmt.Errorf("heartbeat not answered: %w", r.err)
 		if s == e.loop.cur {
@@ -218,7 +220,7 @@ func (e *Exporter) lose(s *session, now time.Time, cause error) {
 	}
 	l.cur = nil
 	e.mu.Lock()
-	e.session, e.stalls = nil, false
+	e.session, e.stalls, e.standing = nil, false, 0
 	e.mu.Unlock()
 	l.choice.Failed(now, s.path)
 	l.gone = append(l.gone, s)
@@ -269,22 +271,29 @@ func (e *Exporter) bury(s *session, now time.Time, cause error) {
 	e.lastWord(s)
 	s.over = true
 	again := e.replay(s, now)
-	inOrder := errors.Is(cause, transport.ErrPeerClosed)
+	inOrder, stood := errors.Is(cause, transport.ErrPeerClosed), errors.Is(cause, errStands)
 	e.mu.Lock()
-	if inOrder {
+	switch {
+	case inOrder:
 		e.n.closed++
-	} else {
+	case !stood:
 		e.n.lost++
 	}
-	if s.canProbe {
+	switch {
+	case s.laned != nil:
+		e.n.unconfirmedAtEnd += s.underWay()
+	case s.canProbe:
 		e.n.unconfirmedAtEnd += s.octets - s.confirmed
 	}
 	e.mu.Unlock()
 	e.loop.machine.Lost(now, s.id)
 	p := s.t.Peer()
-	if inOrder {
+	switch {
+	case inOrder:
 		e.cfg.Log.Info("collector closed the session", "session", p.Session, "collector", p.Identity, "records_again", again)
-	} else {
+	case stood:
+		e.cfg.Log.Info("session closed", "session", p.Session, "reason", cause, "records_again", again)
+	default:
 		e.cfg.Log.Warn("session lost", withHint(cause, "session", p.Session, "collector", p.Identity, "error", cause, "records_again", again)...)
 	}
 }

@@ -41,6 +41,7 @@ type Exporter struct {
 	n          counters
 	session    transport.Session // of the loop's session, for Stats
 	stalls     bool              // its collector confirms nothing
+	standing   int               // streams of it that stand still
 	metering   func() MeteringReport
 	started    bool
 	closing    bool
@@ -301,6 +302,7 @@ type loop struct {
 	buf     []byte
 	batch   [batchMessages]*message
 	passed  []*message // scratch
+	fell    []uint16   // likewise
 	out     [batchMessages]transport.Outgoing
 }
 

@@ -36,6 +36,10 @@ type farWorld struct {
 	problems []string
 	lost     uint64               // gaps in the Sequence Numbers
 	stalls   map[uint16]time.Time // streams that stand still until then
+	refuses  map[uint16]time.Time // streams that the collector does not take until then
+	heard    bool                 // a process that lives is heard, whatever it confirms
+	falls    float64              // the chance that a stream is ended in a step
+	fallen   int
 	wg       sync.WaitGroup
 }
 
@@ -58,12 +62,15 @@ type farStream struct {
 	octets    int // on the way
 	read      uint64
 	confirmed uint64
+	lives     int  // how often it began anew
+	fell      bool // the collector has ended it
 }
 
 // farSession is a session's exporter end, and what the collector makes of it.
 type farSession struct {
 	w       *farWorld
 	id      uint64
+	began   time.Time
 	streams []farStream
 	tables  map[[2]uint32]*farTable // by domain; by domain and stream where each is a session
 	seqs    map[[2]uint32]uint32    // by domain and stream
@@ -74,6 +81,7 @@ type farSession struct {
 	freed   chan struct{}
 	done    chan struct{}
 	over    bool
+	told    []uint16 // streams that fell
 	err     error
 	first   map[[2]uint32]bool  // streams that had a Data Record
 	nested  map[uint16][]uint16 // Templates by the streams they were told on, until the first data there
@@ -94,12 +102,9 @@ func (w *farWorld) fault(format string, args ...any) {
 func newFarWorld(seed uint64, props transport.Properties) *farWorld {
 	return &farWorld{
 		rng: rand.New(rand.NewPCG(seed, 6526)), props: props,
-		written: make(map[farRecord]int), at: make(map[farRecord]time.Time), givenUp: make(map[farRecord]bool), stalls: make(map[uint16]time.Time),
+		written: make(map[farRecord]int), at: make(map[farRecord]time.Time), givenUp: make(map[farRecord]bool), stalls: make(map[uint16]time.Time), refuses: make(map[uint16]time.Time),
 	}
 }
-
-// farLaned is a session that tells of its streams.
-type farLaned struct{ *farSession }
 
 // farTracker is one that tells of its messages.
 type farTracker struct{ *farSession }
@@ -111,7 +116,7 @@ func (w *farWorld) Dial(ctx context.Context) (transport.Session, error) {
 		return nil, errRefused
 	}
 	s := &farSession{
-		w: w, id: uint64(len(w.sessions) + 1), streams: make([]farStream, w.props.Streams), tables: make(map[[2]uint32]*farTable),
+		w: w, id: uint64(len(w.sessions) + 1), began: time.Now(), streams: make([]farStream, w.props.Streams), tables: make(map[[2]uint32]*farTable),
 		seqs: make(map[[2]uint32]uint32), freed: make(chan struct{}, 1), done: make(chan struct{}), first: make(map[[2]uint32]bool), nested: make(map[uint16][]uint16),
 	}
 	w.sessions = append(w.sessions, s)
@@ -163,6 +168,7 @@ func (s *farSession) step() {
 	if w.rng.Float64() < 0.3 {
 		s.write()
 	}
+	s.fall(now)
 	if w.rng.Float64() < w.crashes {
 		w.crashed++
 		w.down = now.Add(time.Duration(w.rng.IntN(2000)) * time.Millisecond)
@@ -367,7 +373,7 @@ func (s *farSession) Send(_ context.Context, batch []transport.Outgoing) (int, e
 			return i, transport.ErrClosed
 		}
 		st := &s.streams[o.Stream]
-		if w.props.Channels && st.octets+len(o.Data) > farBuffer {
+		if w.props.Channels && s.room(o.Stream) < len(o.Data) {
 			return i, transport.ErrBusy
 		}
 		// Never twice: who takes nothing for long passes for dead.
@@ -421,15 +427,17 @@ func (s *farSession) sent() bool {
 func (s *farSession) Probe(ctx context.Context) error {
 	s.w.mu.Lock()
 	var upTo []uint64
+	var lives []int
 	for i := range s.streams {
 		upTo = append(upTo, s.streams[i].read+uint64(s.streams[i].octets))
+		lives = append(lives, s.streams[i].lives)
 	}
 	s.w.mu.Unlock()
 	for {
 		s.w.mu.Lock()
 		here := true
 		for i := range s.streams {
-			here = here && s.streams[i].read >= upTo[i]
+			here = here && (s.streams[i].read >= upTo[i] || s.streams[i].fell || s.streams[i].lives != lives[i])
 		}
 		if here && !s.over {
 			s.write()
@@ -475,7 +483,15 @@ func (s *farSession) Close(ctx context.Context) error {
 	}
 }
 
-func (s *farSession) Stats() transport.SessionStats { return transport.SessionStats{} }
+func (s *farSession) Stats() transport.SessionStats {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	st := transport.SessionStats{}
+	if s.w.heard && !s.over {
+		st.Heard = uint64(time.Since(s.began)/(100*time.Millisecond)) + 1
+	}
+	return st
+}
 
 // Fates implements transport.Tracker.
 func (s farTracker) Fates(dst []transport.Fate) []transport.Fate {
@@ -485,20 +501,3 @@ func (s farTracker) Fates(dst []transport.Fate) []transport.Fate {
 	s.fates = s.fates[:0]
 	return dst
 }
-
-// Room implements transport.Laned.
-func (s farLaned) Room(stream uint16) int {
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	return farBuffer - s.streams[stream].octets
-}
-
-// Confirmed implements transport.Laned.
-func (s farLaned) Confirmed(stream uint16) uint64 {
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	return s.streams[stream].confirmed
-}
-
-// Freed implements transport.Laned.
-func (s farLaned) Freed() <-chan struct{} { return s.freed }

@@ -15,6 +15,11 @@ type flow struct {
 	octets  uint64 // handed to the transport
 	settled uint64 // of these: confirmed, and let go of
 	kept    int    // storage of the rest
+	// moved is when that began to be under way, or some of it was confirmed
+	// last. fell: the collector ended the stream. stands: that it stands still
+	// has been told.
+	moved        time.Time
+	fell, stands bool
 	// In the loop's present round: what it takes, and whether something waits
 	// for it, behind which all that comes later has to.
 	round   uint64
@@ -37,6 +42,15 @@ func (s *session) flow(stream uint16) *flow {
 		f.room = s.laned.Room(stream)
 	}
 	return f
+}
+
+// carried notes that the transport took a message on a stream.
+func (s *session) carried(stream uint16, octets int, now time.Time) {
+	f := s.flow(stream)
+	if f.octets == f.settled {
+		f.moved = now
+	}
+	f.octets += uint64(octets)
 }
 
 // takes reports whether there is room for a message on its stream, and takes
@@ -110,12 +124,13 @@ func (e *Exporter) settle(s *session, now time.Time) {
 	for i := range s.flows {
 		f := &s.flows[i]
 		if c := s.laned.Confirmed(uint16(i)); c > f.settled {
-			f.settled, grown = c, true
+			f.settled, f.moved, grown = c, now, true
 		}
 	}
 	if !grown {
 		return
 	}
+	s.grew = now
 	has := func(k *keptMessage) bool { return k.end <= s.flows[s.streamOf(k.m)].settled }
 	k := &s.kept
 	for k.n > 0 && has(k.first()) {

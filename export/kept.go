@@ -155,7 +155,7 @@ func (s *session) keeps(cfg *Config) bool {
 
 // confirm lets go of what the collector has, or must have by now.
 func (e *Exporter) confirm(s *session, now time.Time) {
-	if s.kept.n == 0 {
+	if s.kept.n == 0 && s.laned == nil {
 		return
 	}
 	s.learn()

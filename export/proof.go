@@ -34,6 +34,9 @@ func (s *session) proves(k *keptMessage) bool {
 // unproven reports whether the collector has yet to prove that it has all that
 // the session carried.
 func (s *session) unproven() bool {
+	if s.laned != nil {
+		return s.underWay() > 0
+	}
 	return s.confirmed < s.octets || s.kept.n > 0 && !s.proves(s.kept.last())
 }
 

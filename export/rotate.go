@@ -27,6 +27,7 @@ const (
 func (e *Exporter) rotate(ctx context.Context, now time.Time) {
 	l := &e.loop
 	e.watch(now)
+	e.fallenBeside(now)
 	for {
 		a := l.machine.Advance(now)
 		switch a.Op {
@@ -75,7 +76,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 				e.loseOther(s, now, fmt.Errorf("priming: %w", err))
 				return true
 			}
-			if s.primed = done; done {
+			if s.primed = done || e.toldOthers(s, now); s.primed {
 				l.machine.Primed(now, s.id)
 				told = true
 			}
@@ -100,7 +101,7 @@ func (e *Exporter) further(ctx context.Context, now time.Time) bool {
 		l.machine.Drained(now, s.id)
 		return true
 	case s.replaced == rotation.Suspicion && !now.Before(at) && s.settled.IsZero():
-		e.loseOther(s, now, errUnconfirmed)
+		e.loseOther(s, now, e.undrained(s, now))
 		return true
 	}
 	return told
@@ -118,6 +119,9 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 	if old != nil {
 		l.old = old
 		old.replaced = a.Cause
+		for i := range min(len(s.flows), len(old.flows)) {
+			s.flows[i].stands = old.flows[i].stands && old.path == s.path
+		}
 		if !old.canProbe && !old.doubted.IsZero() {
 			// Handshakes or sending failed and now there is a session: the
 			// collector has been away, and what it was sent may be nowhere.
@@ -174,7 +178,7 @@ func (e *Exporter) closeOne(now time.Time, a rotation.Action) {
 	case l.old != nil && l.old.id == a.ID:
 		s = l.old
 		if a.Failed && !s.over {
-			e.loseOther(s, now, errUnconfirmed)
+			e.loseOther(s, now, e.undrained(s, now))
 		}
 	default:
 		for i, g := range l.gone {
@@ -225,7 +229,7 @@ func (s *session) drained(now time.Time) bool {
 	if len(s.jobs) > 0 {
 		return false
 	}
-	if s.confirmed < s.octets || s.probing {
+	if s.laned != nil && s.unproven() || s.laned == nil && s.confirmed < s.octets || s.probing {
 		s.probe(now)
 		return false
 	}

@@ -129,7 +129,7 @@ func (e *Exporter) sent(s *session, batch []*message, now time.Time) {
 		s.messages++
 		s.octets += uint64(len(m.data))
 		if s.laned != nil {
-			s.flow(s.streamOf(m)).octets += uint64(len(m.data))
+			s.carried(s.streamOf(m), len(m.data), now)
 		}
 		octets += uint64(len(m.data))
 		records += uint64(m.records)

@@ -24,8 +24,9 @@ type session struct {
 	perStream bool
 	// laned and flows are of streams that fill one by one; nil: they do not.
 	laned transport.Laned
-	flows []flow // by stream
-	round uint64 // of the loop
+	flows []flow    // by stream
+	grew  time.Time // when the collector last confirmed some of any stream
+	round uint64    // of the loop
 
 	messages uint64 // handed to t
 	octets   uint64

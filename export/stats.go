@@ -56,6 +56,12 @@ type Summary struct {
 	// CollectorsStalled is how often a collector took sessions, but confirmed
 	// nothing for longer than it takes to call one dead that takes none.
 	CollectorsStalled uint64 `json:"collectors_stalled"`
+	// ChannelsStalled is how often a stream (a channel of MTA-TLS) stood still
+	// while its collector confirmed what others carried; ChannelsRenewed how
+	// often one was given up, since that lasted or the collector had ended it,
+	// and what it had not confirmed sent again on its next channel.
+	ChannelsStalled uint64 `json:"channels_stalled,omitempty"`
+	ChannelsRenewed uint64 `json:"channels_renewed,omitempty"`
 	// MaxSwapGapUS is the longest time, in microseconds, that data had to
 	// wait for work on another session: handshake results, priming, proof,
 	// swap, drain.
@@ -74,6 +80,7 @@ type Stats struct {
 	UnconfirmedSent uint64 // octets that no probe had confirmed when a session ended
 	Session         *transport.SessionStats
 	Stalled         bool        // the session's collector confirms nothing
+	StalledChannels int         // of the session, while others go on
 	Spool           spool.Stats // of this run; all 0 without a spool
 }
 
@@ -94,6 +101,7 @@ type counters struct {
 	messages, octets, templates         uint64
 	opened, resumed, lost, closed       uint64
 	stalled                             uint64
+	channelsStalled, channelsRenewed    uint64
 	probesSent, probesAnswered          uint64 // on sessions that ended
 	sendErrors, split, unconfirmedAtEnd uint64
 }
@@ -172,6 +180,8 @@ func (e *Exporter) Stats() Stats {
 			CollectorsLost:     n.lost,
 			CollectorsClosed:   n.closed,
 			CollectorsStalled:  n.stalled,
+			ChannelsStalled:    n.channelsStalled,
+			ChannelsRenewed:    n.channelsRenewed,
 			MaxSwapGapUS:       uint64(n.maxGap.Microseconds()),
 			CPUSeconds:         cpuSeconds(),
 		},
@@ -182,6 +192,7 @@ func (e *Exporter) Stats() Stats {
 		QueuedBytes:     e.queue.octets,
 		UnconfirmedSent: n.unconfirmedAtEnd,
 		Stalled:         e.stalls,
+		StalledChannels: e.standing,
 	}
 	if e.session != nil {
 		s := e.session.Stats()

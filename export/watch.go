@@ -86,6 +86,7 @@ func (e *Exporter) watch(now time.Time) {
 	if s.tries > 0 && now.Sub(s.failing) >= failingLong {
 		l.machine.Want(rotation.Suspicion)
 	}
+	e.watchStreams(s, now)
 	if s.live == nil {
 		return
 	}
@@ -100,6 +101,9 @@ func (e *Exporter) watch(now time.Time) {
 			s.heard = st.Heard
 			s.live.Heard(now)
 		}
+	}
+	if s.laned != nil && s.live.Overdue(now) && e.partly(s, now) {
+		s.live.Partly(now)
 	}
 	for {
 		switch s.live.Advance(now) {
@@ -186,6 +190,9 @@ func (e *Exporter) silent(s *session, now time.Time) bool {
 	if s.live == nil || !s.canProbe {
 		return false
 	}
+	if s.laned != nil && e.partlySilent(s, now) {
+		return true
+	}
 	for a := s.live.Advance(now); a != heartbeat.None; a = s.live.Advance(now) {
 		if a == heartbeat.Probe {
 			s.probe(now)
@@ -204,6 +211,7 @@ func (e *Exporter) watchNext(now time.Time) time.Time {
 		}
 	}
 	sooner(e.loop.choice.ReturnAt())
+	sooner(e.streamsNext(s))
 	if s.tries > 0 {
 		sooner(s.failing.Add(failingLong))
 	}

@@ -198,6 +198,30 @@ func (l *Liveness) Answered(now time.Time) {
 	l.plan()
 }
 
+// Limits are how long a request may stay unanswered by a peer of which nothing
+// is heard, and by one that lives.
+func (l *Liveness) Limits() (window, stall time.Duration) {
+	return l.cfg.window(), max(l.cfg.StallAfter, l.cfg.window())
+}
+
+// Overdue reports whether the request in flight is unanswered for so long that
+// a peer of which nothing is heard would be Dead, though this one is.
+func (l *Liveness) Overdue(now time.Time) bool {
+	return l.state != Dead && !l.asked.IsZero() && l.heard() && now.Sub(l.asked) >= l.cfg.window() && now.Sub(l.quiet) < l.cfg.window()
+}
+
+// Partly takes what shows that the peer answers for a part of what it was asked
+// for: it is no stalled one, and is asked again.
+func (l *Liveness) Partly(now time.Time) {
+	if l.asked.IsZero() || l.state == Dead {
+		return
+	}
+	l.asked, l.quiet, l.dialAt = time.Time{}, time.Time{}, time.Time{}
+	l.state, l.opinion, l.stalling = Alive, false, false
+	l.askAt = now.Add(l.interval())
+	l.plan()
+}
+
 // Heard takes any other authentic record of the peer: it lives, although the
 // answer is not there.
 func (l *Liveness) Heard(now time.Time) {

@@ -504,3 +504,53 @@ func TestLiveness_HeardButUnanswered(t *testing.T) {
 		t.Errorf("dead after %v, cause %v", dead.Sub(asked), l.Cause())
 	}
 }
+
+// Where a part of what was asked for is answered the peer is no stalled one, nor
+// a suspect; when nothing is heard of it any more it is as dead as any.
+func TestLiveness_Partly(t *testing.T) {
+	s := begin(t, LivenessConfig{StallAfter: 10 * time.Second})
+	window, stall := s.l.Limits()
+	if window <= 0 || stall != 10*time.Second {
+		t.Errorf("limits of %v and %v", window, stall)
+	}
+	now := 1000
+	s.at(now, Alive, Probe)
+	asked := ms(now)
+	for range 40 { // four times StallAfter
+		for !s.l.Overdue(ms(now)) {
+			if now += 100; now > 300_000 {
+				t.Fatal("never overdue")
+			}
+			s.l.Heard(ms(now))
+			for s.l.Advance(ms(now)) == Probe {
+				asked = ms(now)
+			}
+			if s.l.State() != Alive || s.l.Stalling() && ms(now).Sub(asked) < window {
+				t.Fatalf("at %d ms: %v, stalling %v", now, s.l.State(), s.l.Stalling())
+			}
+		}
+		if ms(now).Sub(asked) < window {
+			t.Fatalf("overdue after %v", ms(now).Sub(asked))
+		}
+		s.l.Partly(ms(now))
+		if s.l.Overdue(ms(now)) || s.l.Stalling() || s.l.Waiting() || s.l.State() != Alive {
+			t.Fatalf("at %d ms: %v", now, s.l.State())
+		}
+	}
+	if now < 40_000 {
+		t.Errorf("over at %d ms already", now)
+	}
+	for last := now; s.l.State() != Dead; now += 100 {
+		s.l.Advance(ms(now))
+		if now > last+10_000 || s.l.Overdue(ms(now)) {
+			t.Fatalf("at %d ms a peer of which nothing is heard is %v", now, s.l.State())
+		}
+	}
+	if s.l.Cause() != Silent {
+		t.Errorf("dead of %v", s.l.Cause())
+	}
+	s.l.Partly(ms(now))
+	if s.l.State() != Dead {
+		t.Error("dead, and alive again")
+	}
+}

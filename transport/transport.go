@@ -102,18 +102,28 @@ type Fate struct {
 	Arrived     bool // false: the network or the transport lost them for good
 }
 
-// A Laned is a Session whose streams fill one by one: what waits for one of
-// them need not keep others waiting.
+// A Laned is a Session whose streams fill, and end, one by one: what waits for
+// one of them need not keep others waiting. The session ends with its last
+// stream. An answered Probe confirms nothing of streams that Fell tells of.
 type Laned interface {
 	// Room is how many octets Send takes on the stream now, without waiting.
 	Room(stream uint16) int
 	// Confirmed is how many octets of what Send took on the stream the peer's
-	// process has acknowledged, since the session began. It never falls.
+	// process has acknowledged, since the session began, or since Renew. It
+	// never falls otherwise.
 	Confirmed(stream uint16) uint64
 	// Freed gets a word when a stream whose Room was less than the greatest
-	// message needs has that much again, and when Confirmed has grown; one
-	// word may stand for many.
+	// message needs has that much again, when Confirmed has grown, and when a
+	// stream fell; one word may stand for many.
 	Freed() <-chan struct{}
+	// Fell appends to dst the streams that the peer has refused or closed since
+	// the call before. Nothing more is confirmed of them, and they have no Room
+	// before Renew. One goroutine calls it.
+	Fell(dst []uint16) []uint16
+	// Renew gives up what the stream has under way: what Send takes next is
+	// the beginning of a Transport Session of its own. There may be no Room
+	// for a while.
+	Renew(stream uint16)
 }
 
 // A Dialer opens sessions to one endpoint.

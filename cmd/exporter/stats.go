@@ -35,7 +35,7 @@ func (t *teller) tell() {
 	say("stats", "packets", in.Packets-before.Packets, "records", out.RecordsExported-last.RecordsExported,
 		"records_sent", out.RecordsSent-last.RecordsSent, "records_dropped", dropped, "skipped", skipped,
 		"kernel_drops", kernel, "queued_octets", out.QueuedBytes, "records_pending", out.RecordsPending,
-		"connected", out.Session != nil, "stalled", out.Stalled)
+		"connected", out.Session != nil, "stalled", out.Stalled, "stalled_channels", out.StalledChannels)
 }
 
 // done tells the sums.

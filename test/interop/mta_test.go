@@ -137,7 +137,11 @@ type taken struct {
 type mtaJudge struct {
 	holds func(*ledger) bool // keeps a channel's window back
 	saw   func(*ledger)
-	full  func() // a channel's window is used up
+	shuts func(*ledger) bool // closes a channel of which something came
+	full  func()             // a channel's window is used up
+	// refuses says of the n-th channel that a session asks for, from 1 on, that
+	// it is not given.
+	refuses func(n int) bool
 }
 
 // collects serves the draft to one connection until its end.
@@ -155,7 +159,11 @@ func collects(c *tls.Conn, j mtaJudge) (got taken) {
 		return got
 	}
 	_, port, _ := net.SplitHostPort(c.LocalAddr().String())
-	s.grants = func(host string, to int) bool { return host == "collector" && strconv.Itoa(to) == port }
+	asked := 0
+	s.grants = func(host string, to int) bool {
+		asked++
+		return host == "collector" && strconv.Itoa(to) == port && (j.refuses == nil || !j.refuses(asked))
+	}
 	var held []*mtaChannel
 	s.message = func(ch *mtaChannel, m []byte) (bool, error) {
 		l := got.channels[ch]
@@ -168,6 +176,12 @@ func collects(c *tls.Conn, j mtaJudge) (got taken) {
 		}
 		if j.saw != nil {
 			j.saw(l)
+		}
+		if !ch.closing && j.shuts != nil && j.shuts(l) {
+			s.shut(ch) // what it has brought lately is not acknowledged
+		}
+		if ch.closing {
+			return false, nil
 		}
 		if j.holds != nil && j.holds(l) {
 			if !slices.Contains(held, ch) {
@@ -298,9 +312,15 @@ func TestMTA_DomainsOnChannels(t *testing.T) {
 }
 
 // One channel that gets no window back stalls none of 99 others, though more
-// waits for it than its window takes; when it gets some, nothing of it is
-// missing either.
+// waits for it than its window takes, and though it got none from its first
+// Template on; when it gets some, nothing of it is missing either.
 func TestMTA_StalledChannel(t *testing.T) {
+	for _, from := range []string{"later", "from its first template"} {
+		t.Run(from, func(t *testing.T) { stalledChannel(t, from == "later") })
+	}
+}
+
+func stalledChannel(t *testing.T, later bool) {
 	t.Parallel()
 	const domains, stalled, each, bulk = 100, 7, 150, 60_000 // 12 octets a record
 	pki := harness.NewPKI(t, "collector", "exporter")
@@ -320,8 +340,7 @@ func TestMTA_StalledChannel(t *testing.T) {
 		holds: func(l *ledger) bool {
 			mu.Lock()
 			defer mu.Unlock()
-			// Without its Templates acknowledged the session would carry no data.
-			return l.domain == stalled && len(l.numbers) > 0 && !done()
+			return l.domain == stalled && (len(l.numbers) > 0 || !later) && !done()
 		},
 		saw: func(l *ledger) {
 			mu.Lock()
@@ -386,9 +405,62 @@ func TestMTA_StalledChannel(t *testing.T) {
 	if tally.Missing() != 0 || tally.Again() > int(sum["records_replayed"]) || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
 		t.Errorf("%d records missing, %d twice: %v", tally.Missing(), tally.Again(), sum)
 	}
+	if !later && sum["channels_stalled"] == 0 {
+		t.Errorf("nobody noticed: %v", sum)
+	}
 	// Who has no processor for 0.2 s gives no sign of life in time.
 	if starved := max(e.Starved(), late()); sum["sessions_opened"] != 1 && starved < 200*time.Millisecond {
 		t.Errorf("the channel ended its session, though nobody had to wait for a processor for longer than %v: %v", starved, sum)
+	}
+}
+
+// The end of a channel, or its refusal, is not that of the session, at our
+// exporter as well: the others go on, and its Observation Domain on another
+// channel, as a Transport Session of its own, with what was not acknowledged.
+func TestMTA_ChannelEnds(t *testing.T) {
+	t.Parallel()
+	const domains, ending, each, ends = 30, 7, 600, 2
+	pki := harness.NewPKI(t, "collector", "exporter")
+	file, n := domainFile(t, slices.Repeat([]int{each}, domains))
+	var mu sync.Mutex
+	shut := 0
+	to, ended := mtaServer(t, mtaTLS(t, pki, "collector", tls.VersionTLS13), mtaJudge{
+		shuts: func(l *ledger) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if l.domain != ending || len(l.numbers) == 0 || shut == ends {
+				return false
+			}
+			shut++
+			return true
+		},
+		refuses: func(n int) bool { return n == 3 },
+	})
+	e := harness.StartExporter(t, append([]string{"--source", "ipfix:" + file, "--to", to, "--server-name", "collector", "--rotate", "0", "--max-rate", strconv.Itoa(n / 3)},
+		pki.Flags("exporter")...)...)
+	sum := e.Summary(time.Minute)
+	tally := make(harness.Tally, n+1)
+	channels, carried := 0, map[uint32]int{}
+	for range int(sum["sessions_opened"]) {
+		s := nextTaken(t, ended)
+		if s.err != nil {
+			t.Errorf("a session ended with %v", s.err)
+		}
+		channels += s.opened
+		for _, l := range s.channels {
+			carried[l.domain]++
+			for _, number := range l.numbers {
+				tally[number]++
+			}
+		}
+	}
+	t.Logf("%v sessions, %d channels, %d of domain %d: %d of %d records missing, %d twice (%v replayed)",
+		sum["sessions_opened"], channels, carried[ending], ending, tally.Missing(), n, tally.Again(), sum["records_replayed"])
+	if tally.Missing() != 0 || tally.Again() > int(sum["records_replayed"]) || sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 {
+		t.Errorf("%d records missing, %d twice: %v", tally.Missing(), tally.Again(), sum)
+	}
+	if carried[ending] < ends+1 || sum["channels_renewed"] == 0 || sum["collectors_closed"] != 0 {
+		t.Errorf("channels by domain %v: %v", carried, sum)
 	}
 }
 

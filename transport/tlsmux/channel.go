@@ -39,9 +39,10 @@ type Channel struct {
 	before                  int
 	// full: a message found no room; stuck: even after a while. roomy is told
 	// when one of any length finds some, and when more than confirmed was
-	// acknowledged; nil: nobody is.
+	// acknowledged, fell of the end, which told says is known; nil: nobody is.
 	full, stuck bool
-	roomy       func()
+	roomy, fell func()
+	told        bool
 	confirmed   atomic.Uint64 // written under Mux.mu
 
 	rd, wd deadline
@@ -77,6 +78,9 @@ func (ch *Channel) over(err error) {
 		ch.err = err
 	}
 	ch.signal()
+	if ch.fell != nil {
+		ch.fell()
+	}
 }
 
 func (ch *Channel) arrived(b []byte) {
@@ -299,11 +303,42 @@ func (ch *Channel) room() int {
 // acknowledged takes no lock: it is asked of all channels, often.
 func (ch *Channel) acknowledged() uint64 { return ch.confirmed.Load() }
 
-// roomyTells sets who is told. It must not wait.
-func (ch *Channel) roomyTells(f func()) {
+// tells sets who is told of room, and of the end. Neither may wait.
+func (ch *Channel) tells(roomy, fell func()) {
 	ch.mux.mu.Lock()
-	ch.roomy = f
-	ch.mux.mu.Unlock()
+	defer ch.mux.mu.Unlock()
+	ch.roomy, ch.fell = roomy, fell
+	if ch.err != nil {
+		fell()
+	}
+}
+
+// failed is why the channel is over; nil: it is not.
+func (ch *Channel) failed() error {
+	ch.mux.mu.Lock()
+	defer ch.mux.mu.Unlock()
+	return ch.err
+}
+
+// fellNow reports, once, that the channel is over.
+func (ch *Channel) fellNow() bool {
+	ch.mux.mu.Lock()
+	defer ch.mux.mu.Unlock()
+	is := ch.err != nil && !ch.told
+	ch.told = ch.told || is
+	return is
+}
+
+// abort closes the channel at once: what was not sent is discarded.
+func (ch *Channel) abort() {
+	m := ch.mux
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ch.fell = nil
+	ch.core.Close()
+	delete(m.channels, ch.core)
+	ch.over(net.ErrClosed)
+	m.poke()
 }
 
 // wants has roomy told when there is room for any message again.

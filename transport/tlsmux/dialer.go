@@ -57,6 +57,7 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	}
 	s := &session{
 		peer: c.Peer, to: Address(c.Peer.Remote), conn: c, done: make(chan struct{}), freed: make(chan struct{}, 1),
+		fallen: make(chan struct{}, 1), renewed: make(map[int]*renewal),
 		mux: Client(c, Config{Core: core.Config{Window: window, SendBuffer: sendBuffer}, Tainted: d.Forget, Takes: func(wire.Address, wire.Address) error {
 			return errors.New("an exporter takes no channels")
 		}}),
@@ -85,6 +86,9 @@ type session struct {
 
 	mu       sync.Mutex // of what makes them
 	channels [streams]atomic.Pointer[Channel]
+	renewed  map[int]*renewal // under mu
+	fell     atomic.Bool      // Fell has something to tell
+	fallen   chan struct{}    // the same to watch
 	freed    chan struct{}
 
 	messages, octets, probes, answers atomic.Uint64
@@ -96,11 +100,19 @@ type session struct {
 	err     error // read after done
 }
 
-// watch sees the session's end: a channel that the collector closed ends it,
-// as what is to go there can go nowhere.
+// watch sees the session's end: that of TLS, or of its last channel.
 func (s *session) watch() {
-	<-s.mux.Done()
-	s.end(s.mux.Err())
+	for {
+		select {
+		case <-s.mux.Done():
+			s.end(s.mux.Err())
+			return
+		case <-s.fallen:
+			if err := s.allFell(); err != nil && !s.closing.Load() {
+				s.end(err)
+			}
+		}
+	}
 }
 
 func (s *session) end(err error) {
@@ -123,6 +135,9 @@ func (s *session) channel(stream uint16) (*Channel, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.channels[i].Load() == nil {
+		if s.rests(i) {
+			return nil, transport.ErrBusy
+		}
 		ch, err := s.mux.open(Address(s.peer.Local), s.to)
 		if err != nil {
 			return nil, err
@@ -143,13 +158,8 @@ func (s *session) opened(yield func(*Channel) bool) {
 
 // adopt makes a channel that of a stream.
 func (s *session) adopt(i int, ch *Channel) {
-	defer s.channels[i].Store(ch)
-	ch.roomyTells(func() {
-		select {
-		case s.freed <- struct{}{}:
-		default:
-		}
-	})
+	s.channels[i].Store(ch)
+	ch.tells(s.free, s.falls)
 }
 
 // Send implements transport.Session. A channel that has no room keeps what
@@ -163,10 +173,16 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 			return n, transport.ErrTooLarge
 		}
 		ch, err := s.channel(o.Stream)
+		if errors.Is(err, transport.ErrBusy) {
+			return n, err
+		}
 		if err != nil {
 			return n, s.failed(err)
 		}
 		ok, change, err := ch.putWhole(o.Data)
+		if err != nil && s.allFell() == nil {
+			return n, transport.ErrBusy // until Renew
+		}
 		if err != nil {
 			return n, s.failed(err)
 		}
@@ -194,39 +210,22 @@ func (s *session) Send(ctx context.Context, batch []transport.Outgoing) (n int, 
 	return n, nil
 }
 
-// Room implements transport.Laned.
-func (s *session) Room(stream uint16) int {
-	ch := s.channels[int(stream)%streams].Load()
-	if ch == nil {
-		return sendBuffer // Send opens it
-	}
-	return ch.room()
-}
-
-// Confirmed implements transport.Laned. Streams that differ by a multiple of
-// Properties.Streams share a channel.
-func (s *session) Confirmed(stream uint16) uint64 {
-	ch := s.channels[int(stream)%streams].Load()
-	if ch == nil {
-		return 0
-	}
-	return ch.acknowledged()
-}
-
-// Freed implements transport.Laned.
-func (s *session) Freed() <-chan struct{} { return s.freed }
-
 // failed is the session's end because of one of its channels.
 func (s *session) failed(err error) error {
-	if errors.Is(err, io.EOF) {
-		err = transport.ErrPeerClosed
-	}
-	s.end(err)
+	s.end(ended(err))
 	<-s.done
 	if s.err != nil {
 		return s.err
 	}
 	return transport.ErrClosed
+}
+
+// ended makes the end of a channel one of a session.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return transport.ErrPeerClosed
+	}
+	return err
 }
 
 // Probe implements transport.Session. Behind all that was sent before it asks
@@ -244,7 +243,8 @@ func (s *session) Probe(ctx context.Context) error {
 	}
 	all := func(count func(*core.Channel) uint64) error {
 		for _, d := range dues {
-			if err := s.await(ctx, func(ctx context.Context) error { return d.ch.until(ctx, d.at, count) }); err != nil {
+			err := s.await(ctx, func(ctx context.Context) error { return d.ch.until(ctx, d.at, count) })
+			if err != nil && (ctx.Err() != nil || d.ch.failed() == nil || s.allFell() != nil) {
 				return err
 			}
 		}

@@ -11,8 +11,9 @@
 // and each channel is a Transport Session of the Collecting Process, with
 // sequence numbers and Templates of its own. The collector gives credit for
 // what its sinks have written, so that an Acknowledgment proves to the
-// Exporting Process that a message is safe; a probe asks for it. A collector that does not agree to
-// the protocol is served by plain TLS.
+// Exporting Process that a message is safe; a probe asks for it. A channel that
+// the collector ends, or refuses, ends alone: Renew begins another. A collector
+// that does not agree to the protocol is served by plain TLS.
 //
 // wire codes the packets, core is the machine; both are pure.
 //
