@@ -22,6 +22,8 @@ type watch struct {
 	dialer   transport.Dialer
 	busy     bool // messages all the time
 	asked    int
+	enough   func() bool   // ends it
+	patient  time.Duration // DeadAfter; 0: default
 	opinions []bool
 }
 
@@ -31,7 +33,7 @@ func (w *watch) run(t *testing.T, ctx context.Context) (time.Time, heartbeat.Cau
 	t.Helper()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l := heartbeat.NewLiveness(heartbeat.LivenessConfig{}, time.Now(), rand.Float64)
+	l := heartbeat.NewLiveness(heartbeat.LivenessConfig{DeadAfter: w.patient}, time.Now(), rand.Float64)
 	answered, opinion := make(chan error, 1), make(chan bool, 1)
 	wake := time.NewTimer(0)
 	message := make([]byte, 900)
@@ -70,6 +72,9 @@ func (w *watch) run(t *testing.T, ctx context.Context) (time.Time, heartbeat.Cau
 				t.Fatalf("probe: %v", err)
 			}
 			l.Answered(time.Now())
+			if w.enough != nil && w.enough() {
+				return time.Time{}, heartbeat.NoCause
+			}
 		case ok := <-opinion:
 			w.opinions = append(w.opinions, ok)
 			l.SecondOpinion(time.Now(), ok)
@@ -175,20 +180,26 @@ func TestDeadCollectorIsKnown(t *testing.T) {
 	}
 }
 
-// A collector that stands still for a second is not given up.
+// A collector that stands still for a third of the time after which one is dead
+// is not given up.
 func TestStandstillIsNoDeath(t *testing.T) {
 	pki := harness.NewPKI(t, "collector.example", "exporter.example")
 	c := harness.StartCollector(t, append([]string{"--listen", "dtls+udp://127.0.0.1:0", "--sink", "json:" + t.TempDir()}, pki.Flags("collector.example")...)...)
 	d := dialerTo(t, pki, c.Addr)
 	s := dialTo(t, d)
-	stop := time.AfterFunc(1500*time.Millisecond, func() { _ = c.Cmd.Process.Signal(syscall.SIGSTOP) })
-	resume := time.AfterFunc(2500*time.Millisecond, func() { _ = c.Cmd.Process.Signal(syscall.SIGCONT) })
-	defer stop.Stop()
-	defer resume.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	const still = 2 * time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	w := watch{session: s, dialer: d}
-	if dead, cause := w.run(t, ctx); !dead.IsZero() {
+	w := watch{session: s, dialer: d, patient: 3 * still}
+	w.enough = func() bool { return s.Stats().ProbesAnswered >= 2 }
+	w.run(t, ctx)
+	if err := c.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	resume := time.AfterFunc(still, func() { _ = c.Cmd.Process.Signal(syscall.SIGCONT) })
+	defer resume.Stop()
+	w.enough = func() bool { return s.Stats().ProbesAnswered >= 4 }
+	if dead, cause := w.run(t, ctx); !dead.IsZero() || ctx.Err() != nil {
 		t.Errorf("given up: %v", cause)
 	}
 	if st := s.Stats(); st.ProbesAnswered < 4 {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,9 @@ func TestNfcapdReadsOurMessages(t *testing.T) {
 	harness.Until(t, "nfcapd's socket", func() bool { return harness.Unread(t, port) >= 0 })
 	harness.Export(t, "--source", "json:"+writeLines(t, all), "--to", fmt.Sprintf("udp://127.0.0.1:%d", port))
 	harness.Until(t, "nfcapd has read all", func() bool { return harness.Unread(t, port) == 0 })
+	// A signal that comes right before it waits for a datagram it does not heed.
+	again := time.AfterFunc(time.Second, func() { _ = p.Cmd.Process.Signal(syscall.SIGTERM) })
+	defer again.Stop()
 	p.Stop()
 
 	equal(t, all, fromNfdump(t, harness.Run(t, nfdump, "-R", dir, "-q", "-6", "-o", "json")))
