@@ -155,7 +155,7 @@ var (
 
 // AppendBinary appends the packet to b and returns the longer slice. Options
 // are padded to 32 bits. The checksum is left zero, which is right inside UDP
-// (RFC 6773, Section 3.8); over IP SetChecksum fills it in.
+// (RFC 6773, Section 3.3); over IP SetChecksum fills it in.
 func (p *Packet) AppendBinary(b []byte) ([]byte, error) {
 	fixed := p.FixedLen()
 	header := fixed + (len(p.Options)+3)&^3
