@@ -16,7 +16,9 @@
 //
 // and the variables DATA, the folder of the captures, and PKI, one with an
 // authority and the certificates of collector.example (and this host's
-// addresses), exporter.example and, expired, expired.example.
+// addresses), exporter.example and, expired, expired.example. Those of
+// testdata/transports run once for each of the secure transports that are about
+// as different as they can be, with its scheme in TRANSPORT.
 package script
 
 import (
@@ -40,7 +42,10 @@ func Main(m *testing.M, name string, main func()) {
 	testscript.Main(m, map[string]func(){name: main})
 }
 
-// Run runs the scripts of testdata/script with the programs named built.
+// transports are what the scripts of testdata/transports run with.
+var transports = []string{"dtls+udp", "tls+tcp", "mta+tls+tcp"}
+
+// Run runs the scripts of testdata with the programs named built.
 func Run(t *testing.T, programs ...string) {
 	bin := t.TempDir()
 	for _, p := range programs {
@@ -55,14 +60,29 @@ func Run(t *testing.T, programs ...string) {
 	}
 	certs := makePKI(t)
 	var running processes
-	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+	of := func(folder, transport string) testscript.Params {
+		return params(&running, folder, map[string]string{"DATA": data, "PKI": certs, "TRANSPORT": transport}, bin)
+	}
+	testscript.Run(t, of("script", ""))
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			testscript.Run(t, of("transports", transport))
+		})
+	}
+}
+
+// params are for the scripts of a folder.
+func params(running *processes, folder string, env map[string]string, bin string) testscript.Params {
+	return testscript.Params{
+		Dir:                 filepath.Join("testdata", folder),
 		RequireExplicitExec: false,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
-			e.Setenv("DATA", data)
-			e.Setenv("PKI", certs)
+			for name, value := range env {
+				e.Setenv(name, value)
+			}
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each program's end takes a second
 			e.Defer(func() { running.end(e.WorkDir) })
 			return nil
@@ -80,7 +100,7 @@ func Run(t *testing.T, programs ...string) {
 			"lines":     lines,
 			"shell":     shell,
 		},
-	})
+	}
 }
 
 // condition knows root: the test is run by it.
@@ -111,7 +131,7 @@ func makePKI(t *testing.T) string {
 }
 
 // patience bounds every wait; a machine under load is slow.
-const patience = 25 * time.Second
+const patience = time.Minute
 
 // until polls, since it watches other processes.
 func until(done func() bool) bool {
