@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ipfixsuite/transport"
@@ -232,7 +233,9 @@ func (e *gaveUp) Hint() string {
 	s := "does a collector listen there, does a firewall let both ways through, and do both ends trust each other?"
 	switch hint := transport.Hint(e.why); {
 	case hint != "":
-		s = hint + "."
+		if s = hint; !strings.HasSuffix(s, "?") {
+			s += "."
+		}
 	case e.reached:
 		s = "there was a session before: does the collector still run?"
 	}
