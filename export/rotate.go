@@ -119,6 +119,7 @@ func (e *Exporter) swap(ctx context.Context, now time.Time, a rotation.Action) {
 	if old != nil {
 		l.old = old
 		old.replaced = a.Cause
+		s.standing = old.standing // as it was told
 		for i := range min(len(s.flows), len(old.flows)) {
 			s.flows[i].stands = old.flows[i].stands && old.path == s.path
 		}

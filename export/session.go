@@ -26,7 +26,11 @@ type session struct {
 	laned transport.Laned
 	flows []flow    // by stream
 	grew  time.Time // when the collector last confirmed some of any stream
-	round uint64    // of the loop
+	// looked is when the streams were looked at last, standing how many stood
+	// still, dueAt when the next one may.
+	looked, dueAt time.Time
+	standing      int
+	round         uint64 // of the loop
 
 	messages uint64 // handed to t
 	octets   uint64

@@ -23,6 +23,9 @@ func (standsError) Hint() string {
 	return "the other channels go on; see the collector's log for what takes nothing of that Observation Domain"
 }
 
+// streamsEvery is the least time between two looks at a session's streams.
+const streamsEvery = 20 * time.Millisecond
+
 var errFell = errors.New("the collector ended the channel")
 
 // late reports whether nothing of what the stream has under way was confirmed
@@ -68,8 +71,11 @@ func (e *Exporter) watchStreams(s *session, now time.Time) {
 	if s.laned == nil || s.live == nil || ended(s.t) {
 		return
 	}
-	e.noteFallen(s)
+	if !e.noteFallen(s) && now.Sub(s.looked) < streamsEvery {
+		return
+	}
 	e.confirm(s, now)
+	s.looked, s.dueAt = now, time.Time{}
 	window, stall := s.live.Limits()
 	partly := e.partly(s, now)
 	var fell, standing int
@@ -94,13 +100,32 @@ func (e *Exporter) watchStreams(s *session, now time.Time) {
 		if s.flows[i].stands {
 			standing++
 		}
+		s.due(&s.flows[i], window, stall)
 	}
 	if fell > 0 {
 		e.cfg.Log.Info("channels begin anew", "session", s.t.Peer().Session, "channels", fell, "reason", errFell, "records_again", again)
 	}
-	e.mu.Lock()
-	e.standing = standing
-	e.mu.Unlock()
+	if s.standing != standing {
+		s.standing = standing
+		e.mu.Lock()
+		e.standing = standing
+		e.mu.Unlock()
+	}
+}
+
+// due notes when a stream may have stood still for too long.
+func (s *session) due(f *flow, window, stall time.Duration) {
+	if f.fell || f.octets <= f.settled {
+		return
+	}
+	within := window
+	if f.stands {
+		within = stall
+	}
+	// One that is late already waits for what others show.
+	if t := f.moved.Add(within); t.After(s.looked) && (s.dueAt.IsZero() || t.Before(s.dueAt)) {
+		s.dueAt = t
+	}
 }
 
 func (e *Exporter) standsStill(s *session, f *flow) {
@@ -113,24 +138,18 @@ func (e *Exporter) standsStill(s *session, f *flow) {
 	e.mu.Unlock()
 }
 
-// streamsNext is when watchStreams must be called at the latest.
-func (e *Exporter) streamsNext(s *session) (at time.Time) {
+// streamsNext is when watchStreams must be called at the latest: what was sent
+// since the last look is late no sooner than a window after it.
+func (s *session) streamsNext() (at time.Time) {
 	if s.laned == nil || s.live == nil {
 		return at
 	}
-	window, stall := s.live.Limits()
-	for i := range s.flows {
-		f := &s.flows[i]
-		if f.octets <= f.settled {
-			continue
-		}
-		within := window
-		if f.stands {
-			within = stall
-		}
-		if t := f.moved.Add(within); at.IsZero() || t.Before(at) {
-			at = t
-		}
+	window, _ := s.live.Limits()
+	if at = s.looked.Add(window); !s.dueAt.IsZero() && s.dueAt.Before(at) {
+		at = s.dueAt
+	}
+	if soonest := s.looked.Add(streamsEvery); at.Before(soonest) {
+		at = soonest
 	}
 	return at
 }
@@ -148,12 +167,14 @@ func (e *Exporter) domainOn(s *session, stream uint16) uint32 {
 	return 0
 }
 
-// noteFallen asks which streams the collector has ended.
-func (e *Exporter) noteFallen(s *session) {
+// noteFallen asks which streams the collector has ended, and reports whether
+// there are any.
+func (e *Exporter) noteFallen(s *session) bool {
 	e.loop.fell = s.laned.Fell(e.loop.fell[:0])
 	for _, stream := range e.loop.fell {
 		s.flow(stream).fell = true
 	}
+	return len(e.loop.fell) > 0
 }
 
 // fallenBeside does it for the sessions beside the one that carries data. What
@@ -206,7 +227,10 @@ func (e *Exporter) renew(s *session, stream uint16, now time.Time) (records uint
 // toldOthers reports whether a candidate has been told all but what waits for
 // streams that stand still.
 func (e *Exporter) toldOthers(s *session, now time.Time) bool {
-	if s.laned == nil || s.live == nil || s.grew.IsZero() || e.loop.again {
+	if s.laned == nil || s.live == nil || e.loop.again {
+		return false
+	}
+	if e.confirm(s, now); s.grew.IsZero() {
 		return false
 	}
 	window, _ := s.live.Limits()
@@ -225,10 +249,10 @@ func (e *Exporter) partlySilent(s *session, now time.Time) bool {
 		s.heard = n
 		s.live.Heard(now)
 	}
-	e.confirm(s, now)
 	if !s.live.Overdue(now) {
 		return false
 	}
+	e.confirm(s, now)
 	window, _ := s.live.Limits()
 	stands := slices.ContainsFunc(s.flows, func(f flow) bool { return f.late(now, window) })
 	cur := e.loop.cur

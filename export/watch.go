@@ -211,7 +211,7 @@ func (e *Exporter) watchNext(now time.Time) time.Time {
 		}
 	}
 	sooner(e.loop.choice.ReturnAt())
-	sooner(e.streamsNext(s))
+	sooner(s.streamsNext())
 	if s.tries > 0 {
 		sooner(s.failing.Add(failingLong))
 	}
