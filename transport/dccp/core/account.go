@@ -33,9 +33,10 @@ func (c *Conn) accountFor(p *wire.Packet) {
 	if p.Type != wire.Reset {
 		c.arrived(p.Ack, p.Ack)
 	}
-	came := 0
+	came, oldest := 0, p.Ack
 	runs := wire.NewAckRuns(p.Ack)
 	for runs.Feed(o.vector); runs.Next(); {
+		oldest = runs.Run.First()
 		switch runs.Run.State {
 		case wire.AckReceived, wire.AckECNMark:
 			c.arrived(runs.Run.First(), runs.Run.Last)
@@ -43,18 +44,41 @@ func (c *Conn) accountFor(p *wire.Packet) {
 		case wire.AckMissing:
 			last := runs.Run.Last
 			if came < overtaken {
-				if !c.fateAsked || p.Ack.Less(c.fateSeq) {
+				if !c.asked(p.Ack) {
 					continue
 				}
-				// What went long before a Sync that has come will not come.
-				if before := c.fateSeq.Add(-1); before.Less(last) {
-					last = before
-				}
+				last = wire.MinSeq(last, c.fateSeq.Add(-1))
 			}
 			c.missing(runs.Run.First(), last, p.Ack)
 		}
 	}
-	c.out.settle()
+	if o.vector != nil {
+		c.leftOut(p.Ack, oldest.Add(-1), came)
+	}
+	if c.out.settle() {
+		c.overtook = 0
+	}
+}
+
+// asked reports whether a Sync that asks for fates has come: what went long before
+// it will not come.
+func (c *Conn) asked(ack wire.Seq) bool { return c.fateAsked && !ack.Less(c.fateSeq) }
+
+// leftOut decides packets older than a vector, up to last; so many in it came. The
+// peer speaks of what we have not seen acknowledged (RFC 4340, Section 11.4.2): of
+// the rest we know what had come. What then is undecided had not; and Linux, of
+// which we have acknowledged all, begins with the next that comes.
+func (c *Conn) leftOut(ack, last wire.Seq, came int) {
+	switch {
+	case came >= overtaken:
+	case c.asked(ack):
+		last = wire.MinSeq(last, c.fateSeq.Add(-1))
+	case c.overtook >= overtaken:
+		last = wire.MinSeq(last, c.out.base)
+	default:
+		return
+	}
+	c.missing(c.out.base, last, ack)
 }
 
 // fateWait is how long after the last message its fate is asked for: the
@@ -111,6 +135,7 @@ func (c *Conn) arrived(first, last wire.Seq) {
 			continue
 		}
 		e.bits |= sentDecided
+		c.overtook++
 		if e.bits&sentAcks != 0 {
 			c.in.acknowledged(wire.Seq(e.bits & ackMask))
 		}

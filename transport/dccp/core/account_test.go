@@ -166,6 +166,47 @@ func TestFatesByAckVector(t *testing.T) {
 	}
 }
 
+// RFC 4340, Section 11.4.2: a vector leaves out what stood in one that we have
+// acknowledged, packets included that it called missing; and Linux's begins with
+// the first packet that comes after all was acknowledged. What such a vector is too
+// young for, and nobody ever said had come, has not, once it is overtaken.
+func TestFatesOfWhatVectorsLeaveOut_RFC4340_11_4_2(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		tell func(p *pair)
+		lost []uint64
+	}{
+		{"overtaken in the vector", func(p *pair) { p.acknowledge(2) }, []uint64{7, 10}}, // 13 12 11 came
+		{"overtaken by and by", func(p *pair) {
+			for i := range 3 { // 13, 14 and 15 come, each alone in its vector
+				p.acknowledge(0)
+				p.goOn(14 + i)
+			}
+		}, []uint64{7}},
+		{"asked by a Sync", func(p *pair) { p.a.c.askFates(p.now); p.a.packets(p.now); p.acknowledge(0) }, []uint64{7, 10, 11, 12, 13}},
+		{"not overtaken", func(p *pair) { p.acknowledge(0) }, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := opened(t, plainConfig(), plainConfig())
+			p.send(&p.a, 0, 10)
+			p.a.packets(p.now)
+			p.acknowledge(1, 0xc0, 6) // 9 8 came, 7 not, 6 to 0 came
+			p.send(&p.a, 10, 4)
+			p.a.packets(p.now)
+			c.tell(p)
+			if got := p.a.ids[EventLost]; !slices.Equal(got, c.lost) {
+				t.Errorf("lost %v, want %v", got, c.lost)
+			}
+		})
+	}
+}
+
+// goOn sends one more.
+func (p *pair) goOn(i int) {
+	p.send(&p.a, i, 1)
+	p.a.packets(p.now)
+}
+
 // RFC 4340, Section 11.4: a vector that reports what was never sent.
 func TestVectorBeforeTheBeginning(t *testing.T) {
 	p := opened(t, plainConfig(), plainConfig())

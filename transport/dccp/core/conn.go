@@ -106,6 +106,7 @@ type Conn struct {
 	fateTries          int
 	fateDue, fateAsked bool
 	fateSeq            wire.Seq
+	overtook           int // packets that have come since the oldest outstanding is it
 
 	// What is to be sent.
 	due       due

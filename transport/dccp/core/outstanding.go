@@ -88,10 +88,12 @@ func (o *outstanding) clip(first, last wire.Seq) (wire.Seq, wire.Seq, bool) {
 	return first, last, !last.Less(first)
 }
 
-// settle lets go of decided packets at the old end.
-func (o *outstanding) settle() {
+// settle lets go of decided packets at the old end, if there are any.
+func (o *outstanding) settle() (any bool) {
 	for o.n > 0 && o.at(o.base).bits&sentDecided != 0 {
 		o.base = o.base.Add(1)
 		o.n--
+		any = true
 	}
+	return any
 }

@@ -35,6 +35,14 @@ func MaxSeq(s, t Seq) Seq {
 	return s
 }
 
+// MinSeq is the earlier of two numbers.
+func MinSeq(s, t Seq) Seq {
+	if s.Less(t) {
+		return s
+	}
+	return t
+}
+
 // Extend widens a 24-bit number to the 48-bit number nearest to ref, which is
 // GSR+1 for sequence numbers and GSS for acknowledgement numbers (RFC 4340,
 // Section 7.6).
