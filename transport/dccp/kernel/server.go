@@ -24,8 +24,12 @@ const (
 	DefaultMaxSessionsPerPrefix = 1024
 )
 
-// drainMost is how long, at the end, what has come is still handed over.
-const drainMost = time.Second
+// At the end what has come is still handed over: as much as a socket's buffer may
+// have held, however long that takes, and what comes meanwhile for so long.
+const (
+	drainMost  = time.Second
+	drainLeast = 2 * defaultReceiveBuffer / leastCharge // the kernel doubles what it is asked for
+)
 
 // acceptPause is how long no connection is taken when there are no descriptors
 // left.
@@ -94,10 +98,7 @@ func (s *Server) Serve(ctx context.Context, h transport.Handler) error {
 			_ = c.Close() // it is nobody's
 			continue
 		}
-		s.wg.Go(func() { // ended by the connection's end, and by part
-			s.serve(c, h)
-			s.release(c, prefix)
-		})
+		s.wg.Go(func() { s.serve(c, prefix, h) }) // ended by the connection's end, and by part
 	}
 	s.part()
 	s.wg.Wait()
@@ -167,17 +168,20 @@ func (s *Server) release(c *Conn, prefix netip.Prefix) {
 	}
 }
 
-// serve is a connection's life.
-func (s *Server) serve(c *Conn, h transport.Handler) {
+// serve is a connection's life. Who hears of its end finds its place free.
+func (s *Server) serve(c *Conn, prefix netip.Prefix, h transport.Handler) {
 	defer func() { _ = c.Close() }() // what it has to say it has said
 	r, err := h.Open(c.peer(s.cfg.Scheme), plain)
 	if err != nil || r == nil {
 		s.refused.Add(1)
 		s.unwanted.Add(1)
+		s.release(c, prefix)
 		return
 	}
 	s.opened.Add(1)
-	r.Closed(s.receive(c, r))
+	err = s.receive(c, r)
+	s.release(c, prefix)
+	r.Closed(err)
 	s.closed.Add(1)
 }
 
@@ -213,7 +217,8 @@ func (s *Server) receive(c *Conn, r transport.Receiver) error {
 			return fmt.Errorf("silent for %v", s.cfg.IdleTimeout)
 		}
 		// What the kernel has taken for us would be lost with the socket.
-		for end := now.Add(drainMost); time.Now().Before(end); {
+		end := now.Add(drainMost)
+		for k := 0; k < drainLeast || time.Now().Before(end); k++ {
 			n, ok := c.arrived(b)
 			if !ok {
 				break
