@@ -10,13 +10,18 @@ import (
 	"ipfixsuite/test/harness"
 )
 
-// consult runs exporter doctor in A; well says whether nothing may fail.
+// consult runs exporter doctor in A; well says whether nothing may fail. What
+// fails does so for want of an answer, which is not waited for as long.
 func consult(t *testing.T, n *harness.Network, well bool, args ...string) string {
 	t.Helper()
+	timeout := "3s"
+	if well {
+		timeout = "30s"
+	}
 	var out, stderr []byte
 	var err error
 	n.Inside(n.A, func() {
-		out, stderr, err = harness.Try(t, harness.Binary(t, "exporter"), append([]string{"doctor", "--timeout", "3s"}, args...)...)
+		out, stderr, err = harness.Try(t, harness.Binary(t, "exporter"), append([]string{"doctor", "--timeout", timeout}, args...)...)
 	})
 	if (err == nil) != well {
 		t.Errorf("doctor %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr)

@@ -27,10 +27,11 @@ func kernelSockets(t *testing.T, n *harness.Network, ip netip.Addr) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	l.SetDeadline(time.Now().Add(patience))
 	for _, s := range []wire.ServiceCode{7, 8} {
 		var c *kernel.Conn
 		n.Inside(n.A, func() {
-			c, err = kernel.Dial(t.Context(), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []wire.ServiceCode{s}})
+			c, err = kernel.Dial(within(t), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []wire.ServiceCode{s}})
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +62,7 @@ func kernelSockets(t *testing.T, n *harness.Network, ip netip.Addr) {
 			sent <- nil
 		}()
 		b := make([]byte, 2000)
-		got.SetReadDeadline(time.Now().Add(20 * time.Second))
+		got.SetReadDeadline(time.Now().Add(patience))
 		for i := range messages {
 			n, err := got.Read(b)
 			if want := fmt.Sprint("message ", i); err != nil || string(b[:n]) != want {
@@ -78,7 +79,7 @@ func kernelSockets(t *testing.T, n *harness.Network, ip netip.Addr) {
 		got.Close()
 	}
 	n.Inside(n.A, func() {
-		_, err = kernel.Dial(t.Context(), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []wire.ServiceCode{9}})
+		_, err = kernel.Dial(within(t), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []wire.ServiceCode{9}})
 	})
 	if err == nil {
 		t.Error("connected for another service")

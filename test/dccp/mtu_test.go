@@ -5,7 +5,6 @@ package dccp
 import (
 	"path/filepath"
 	"testing"
-	"time"
 
 	"ipfixsuite/test/harness"
 )
@@ -17,7 +16,7 @@ import (
 func TestPathShrinks(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
-	pki := programPKI(t)
+	pki := harness.NewPKI(t, "collector", "exporter")
 	for _, to := range []struct{ scheme, url string }{
 		{"dtls+dccp+udp", "dtls+dccp+udp://192.0.2.2"}, {"dccp+udp", "dccp+udp://[2001:db8::2]"}, {"dccp", "dccp://[2001:db8::2]"},
 	} {
@@ -25,7 +24,7 @@ func TestPathShrinks(t *testing.T) {
 			n.IP("-n " + n.A + " link set va mtu 1500")
 			flows := filepath.Join(t.TempDir(), "flows")
 			c := startCollector(t, n, pki, to.scheme, to.url, flows)
-			e := startExporter(t, n, pki, to.scheme, to.url, "--source", "json:-", "--rotate", "0")
+			e := startExporter(t, n, pki, to.scheme, to.url, "--source", "json:-", "--rotate", "0", "--dead-after", "1m")
 			feed := &harness.Feeder{Rate: 20_000}
 			feed.Begin(e)
 			harness.Until(t, "records on the large path", func() bool { return len(lines(t, flows)) > 5_000 })
@@ -34,7 +33,7 @@ func TestPathShrinks(t *testing.T) {
 			harness.Until(t, "more for the small one", func() bool { return feed.Given() > before+5_000 })
 			records := feed.End()
 			e.EndInput()
-			sum := e.Summary(time.Minute)
+			sum := e.Summary(patience)
 			got := c.Summary()
 			tally := harness.Written(t, records, flows)
 			t.Logf("%d records, %v messages, %v records again, %d twice", records, sum["messages_sent"], sum["records_replayed"], tally.Again())

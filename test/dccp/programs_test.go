@@ -5,9 +5,7 @@ package dccp
 import (
 	"errors"
 	"io"
-	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,9 +14,7 @@ import (
 
 	"ipfixsuite/test/harness"
 	"ipfixsuite/test/uml"
-	"ipfixsuite/transport/dccp"
 	"ipfixsuite/transport/dccp/carrier"
-	"ipfixsuite/transport/dccp/kernel"
 )
 
 // TestPrograms runs exporter and collector where the kernel has DCCP: on its
@@ -28,21 +24,18 @@ func TestPrograms(t *testing.T) {
 		uml.Need(t)
 		t.Parallel()
 		dir := t.TempDir()
-		c := exec.Command("go", "build", "-o", dir, "ipfixsuite/cmd/exporter", "ipfixsuite/cmd/collector")
-		c.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("go build: %v\n%s", err, out)
-		}
-		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6", "sctp"}, Writable: []string{dir}, Env: []string{"IPFIXSUITE_PROGRAMS=" + dir}, Limit: 5 * time.Minute}.Self(t)
+		uml.Programs(t, dir)
+		uml.Job{Modules: []string{"dccp_ipv4", "dccp_ipv6", "sctp"}, Shared: dir, Limit: 8 * time.Minute}.Self(t)
 		return
 	}
 	n := newNetwork(t)
 	t.Run("a close sends what is queued", func(t *testing.T) { drains(t, n) })
 	t.Run("an empty message is no end", func(t *testing.T) { emptyMessage(t, n) })
 	t.Run("bounds of a server", func(t *testing.T) { kernelServer(t, n) })
+	t.Run("a server ends the silent", func(t *testing.T) { kernelServerSilence(t, n) })
 	t.Run("a server hands over what has come", func(t *testing.T) { kernelServerDrains(t, n) })
 	t.Run("a host dies", func(t *testing.T) { hostDies(t, n) })
-	pki := programPKI(t)
+	pki := harness.NewPKI(t, "collector", "exporter")
 	t.Run("doctor", func(t *testing.T) { doctor(t, n, pki) })
 	t.Run("doctor/SCTP", func(t *testing.T) { doctorSCTP(t, n, pki) })
 	t.Run("doctor finds an MTU", func(t *testing.T) { doctorMTU(t, n, pki) })
@@ -74,17 +67,6 @@ func both(t *testing.T, name string, test func(t *testing.T, scheme string)) {
 			})
 		}
 	})
-}
-
-// programPKI are certificates for both ends.
-func programPKI(t *testing.T) harness.PKI {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "pki")
-	collector := harness.Binary(t, "collector")
-	harness.Run(t, collector, "pki", "init", dir)
-	harness.Run(t, collector, "pki", "issue", dir, "collector", "192.0.2.2", "2001:db8::2")
-	harness.Run(t, collector, "pki", "issue", dir, "exporter")
-	return harness.PKI(dir)
 }
 
 // guard keeps the kernel from answering for a stack of ours.
@@ -138,14 +120,14 @@ func rotates(t *testing.T, n *harness.Network, pki harness.PKI, scheme, host, fr
 		listen = scheme + "://" // all addresses, of both families
 	}
 	c := startCollector(t, n, pki, scheme, listen, flows)
-	e := startExporter(t, n, pki, scheme, scheme+"://"+host+from, "--source", "json:-", "--rotate", "1s")
+	e := startExporter(t, n, pki, scheme, scheme+"://"+host+from, "--source", "json:-", "--rotate", "1s", "--dead-after", "1m")
 	feed := &harness.Feeder{Rate: 300}
 	feed.Begin(e)
-	e.Wait(`"cause":"period"`)
-	e.Wait(`"msg":"session closed"`) // the one before
+	e.LoggedAfter(time.Time{}, patience, `"cause":"period"`)
+	e.LoggedAfter(time.Time{}, patience, `"msg":"session closed"`) // the one before
 	records := feed.End()
 	e.EndInput()
-	sum := e.Summary(40 * time.Second)
+	sum := e.Summary(patience)
 	got := c.Summary()
 	tally := harness.Written(t, records, flows)
 	if tally.Missing() > 0 || tally.Again() > 0 {
@@ -167,7 +149,7 @@ func dies(t *testing.T, n *harness.Network, pki harness.PKI, scheme string) {
 	dir, to := t.TempDir(), scheme+"://192.0.2.2"
 	flows := []string{filepath.Join(dir, "before"), filepath.Join(dir, "after")}
 	c := startCollector(t, n, pki, scheme, to, flows[0])
-	e := startExporter(t, n, pki, scheme, to, "--source", "json:-", "--rotate", "1m", "--retain", "10s")
+	e := startExporter(t, n, pki, scheme, to, "--source", "json:-", "--rotate", "1h", "--retain", "30s")
 	feed := &harness.Feeder{Rate: 300}
 	feed.Begin(e)
 	harness.Until(t, "records before the death", func() bool { return len(lines(t, flows[0])) > 100 })
@@ -176,7 +158,7 @@ func dies(t *testing.T, n *harness.Network, pki harness.PKI, scheme string) {
 	harness.Until(t, "records after it", func() bool { return len(lines(t, flows[1])) > 100 })
 	records := feed.End()
 	e.EndInput()
-	sum := e.Summary(time.Minute)
+	sum := e.Summary(patience)
 	c.Summary() // it has written all
 	tally := harness.Written(t, records, flows...)
 	if tally.Missing() > 0 || tally.Again() > int(sum["records_replayed"]) {
@@ -193,11 +175,7 @@ func drains(t *testing.T, n *harness.Network) {
 	n.Run(n.A, "tc qdisc add dev va root netem delay 20ms")
 	defer n.Run(n.A, "tc qdisc del dev va root")
 	l := kernelListen(t, n, versions["ipv4"].b)
-	var c *kernel.Conn
-	var err error
-	n.Inside(n.A, func() {
-		c, err = kernel.Dial(within(t), netip.AddrPort{}, l.AddrPort(), kernel.Config{Services: []dccp.ServiceCode{service}})
-	})
+	c, err := kernelDial(t, n, n.A, l.AddrPort(), service)
 	if err != nil {
 		t.Fatal(err)
 	}

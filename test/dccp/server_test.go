@@ -38,30 +38,45 @@ func (h hall) Message(transport.Incoming) {
 	}
 }
 
-// kernelServerDrains: what has come when a server is told to end is handed over.
-func kernelServerDrains(t *testing.T, n *harness.Network) {
-	cfg := kernel.ServerConfig{Config: kernel.Config{Services: []dccp.ServiceCode{service}}, Scheme: "dccp"}
-	var s *kernel.Server
+// serve starts a server in B. stop tells it to end, ended waits until it has.
+func serve(t *testing.T, n *harness.Network, cfg kernel.ServerConfig, h hall) (s *kernel.Server, stop, ended func()) {
+	t.Helper()
+	cfg.Services, cfg.Scheme = []dccp.ServiceCode{service}, "dccp"
 	var err error
 	n.Inside(n.B, func() { s, err = kernel.NewServer(netip.MustParseAddrPort("192.0.2.2:0"), cfg) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	h := hall{make(chan struct{}, 2), make(chan error, 2), make(chan struct{})}
 	var wg sync.WaitGroup
 	wg.Go(func() { // ended by stop
 		if err := s.Serve(ctx, h); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(wg.Wait)
+	return s, stop, wg.Wait
+}
+
+// session opens one from A.
+func session(t *testing.T, n *harness.Network, to netip.AddrPort, deadAfter time.Duration) (s transport.Session) {
+	t.Helper()
+	d := &kernel.Dialer{To: to, Scheme: "dccp", Config: kernel.Config{Services: []dccp.ServiceCode{service}}, DeadAfter: deadAfter}
+	var err error
+	n.Inside(n.A, func() { s, err = d.Dial(within(t)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// kernelServerDrains: what has come when a server is told to end is handed over.
+func kernelServerDrains(t *testing.T, n *harness.Network) {
+	h := hall{make(chan struct{}, 2), make(chan error, 2), make(chan struct{})}
+	s, stop, ended := serve(t, n, kernel.ServerConfig{}, h)
 	var pair [2]transport.Session
 	for i := range pair {
-		n.Inside(n.A, func() { pair[i], err = (&kernel.Dialer{To: s.Addr(), Config: cfg.Config}).Dial(within(t)) })
-		if err != nil {
-			t.Fatal(err)
-		}
+		pair[i] = session(t, n, s.Addr(), -1)
 		<-h.begins
 	}
 	c, other := pair[0], pair[1]
@@ -80,46 +95,38 @@ func kernelServerDrains(t *testing.T, n *harness.Network) {
 	<-h.ends // the other's: all were told, while the first message is held
 	close(h.hold)
 	<-h.ends
-	wg.Wait()
+	ended()
 	_ = other.Close(within(t))
 	if st := s.Stats(); st.DatagramsReceived != messages {
 		t.Errorf("%d of %d messages handed over", st.DatagramsReceived, messages)
 	}
 }
 
-// kernelServer: sessions on the kernel's sockets are bounded in number and in
-// silence, and end in order from both sides.
+// kernelServerSilence: a session that brings nothing is ended.
+func kernelServerSilence(t *testing.T, n *harness.Network) {
+	h := hall{begins: make(chan struct{}, 1), ends: make(chan error, 1)}
+	s, stop, ended := serve(t, n, kernel.ServerConfig{IdleTimeout: time.Second}, h)
+	c := session(t, n, s.Addr(), -1)
+	if err := <-h.ends; err == nil || !strings.Contains(err.Error(), "silent for 1s") {
+		t.Errorf("ended with %v", err)
+	}
+	<-c.Done()
+	if err := c.Err(); !errors.Is(err, transport.ErrPeerClosed) {
+		t.Errorf("the peer of it: %v", err)
+	}
+	if err := c.Close(within(t)); err != nil {
+		t.Error(err)
+	}
+	stop()
+	ended()
+}
+
+// kernelServer: sessions on the kernel's sockets are bounded in number, and end
+// in order from both sides.
 func kernelServer(t *testing.T, n *harness.Network) {
-	cfg := kernel.ServerConfig{
-		Config: kernel.Config{Services: []dccp.ServiceCode{service}}, Scheme: "dccp", MaxSessionsPerPrefix: 1, IdleTimeout: 2 * time.Second,
-	}
-	var s *kernel.Server
-	var err error
-	n.Inside(n.B, func() { s, err = kernel.NewServer(netip.MustParseAddrPort("192.0.2.2:0"), cfg) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
 	h := hall{begins: make(chan struct{}, 8), ends: make(chan error, 8)}
-	var wg sync.WaitGroup
-	wg.Go(func() { // ended by stop
-		if err := s.Serve(ctx, h); err != nil {
-			t.Error(err)
-		}
-	})
-	d := &kernel.Dialer{To: s.Addr(), Scheme: "dccp", Config: cfg.Config}
-	open := func() transport.Session {
-		t.Helper()
-		var o transport.Session
-		var err error
-		n.Inside(n.A, func() { o, err = d.Dial(within(t)) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		return o
-	}
-	a := open()
+	s, stop, ended := serve(t, n, kernel.ServerConfig{MaxSessionsPerPrefix: 1}, h)
+	a := session(t, n, s.Addr(), -1)
 	<-h.begins
 	if n, err := a.Send(t.Context(), []transport.Outgoing{{Data: make([]byte, 100)}, {Data: make([]byte, a.MaxMessage()+1)}}); n != 1 || !errors.Is(err, transport.ErrTooLarge) {
 		t.Errorf("sent %d, %v", n, err)
@@ -128,7 +135,7 @@ func kernelServer(t *testing.T, n *harness.Network) {
 		t.Error(err)
 	}
 	// One more from there is sent away.
-	b := open()
+	b := session(t, n, s.Addr(), -1)
 	<-b.Done()
 	if st := s.Stats(); st.SessionsRefused != 1 || st.Dropped["prefix-limit"] != 1 {
 		t.Errorf("%+v", st)
@@ -136,44 +143,25 @@ func kernelServer(t *testing.T, n *harness.Network) {
 	if err := b.Close(within(t)); err != nil { // what the peer will not take is not waited for
 		t.Error(err)
 	}
-	// Silence ends the first.
-	if err := <-h.ends; err == nil || !strings.Contains(err.Error(), "silent for 2s") {
+	// We end in order, and then the server.
+	if err := errors.Join(a.Close(within(t)), a.Err()); err != nil {
+		t.Error(err)
+	}
+	if err := <-h.ends; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	a = session(t, n, s.Addr(), -1)
+	<-h.begins
+	stop()
+	if err := <-h.ends; !errors.Is(err, transport.ErrClosed) {
 		t.Errorf("ended with %v", err)
 	}
 	<-a.Done()
-	if err := a.Err(); !errors.Is(err, transport.ErrPeerClosed) {
-		t.Errorf("the peer of it: %v", err)
-	}
 	if err := a.Close(within(t)); err != nil {
 		t.Error(err)
 	}
-	// We end in order, and then the server.
-	for _, end := range []func(c transport.Session){
-		func(c transport.Session) {
-			<-h.begins
-			if err := errors.Join(c.Close(within(t)), c.Err()); err != nil {
-				t.Error(err)
-			}
-			if err := <-h.ends; err != nil {
-				t.Errorf("ended with %v", err)
-			}
-		},
-		func(c transport.Session) {
-			<-h.begins
-			stop()
-			if err := <-h.ends; !errors.Is(err, transport.ErrClosed) {
-				t.Errorf("ended with %v", err)
-			}
-			<-c.Done()
-			if err := c.Close(within(t)); err != nil {
-				t.Error(err)
-			}
-		},
-	} {
-		end(open())
-	}
-	wg.Wait()
-	if st := s.Stats(); st.SessionsOpened != 3 || st.SessionsClosed != 3 || st.DatagramsReceived != 1 || st.BytesReceived != 100 {
+	ended()
+	if st := s.Stats(); st.SessionsOpened != 2 || st.SessionsClosed != 2 || st.DatagramsReceived != 1 || st.BytesReceived != 100 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -182,7 +170,7 @@ func kernelServer(t *testing.T, n *harness.Network) {
 // alike.
 func emptyMessage(t *testing.T, n *harness.Network) {
 	l := kernelListen(t, n, versions["ipv4"].b)
-	k, err := kernelDialFrom(t, n, l.AddrPort())
+	k, err := kernelDial(t, n, n.A, l.AddrPort(), service)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,24 +192,10 @@ func emptyMessage(t *testing.T, n *harness.Network) {
 	}
 }
 
-func kernelDialFrom(t *testing.T, n *harness.Network, to netip.AddrPort) (c *kernel.Conn, err error) {
-	t.Helper()
-	n.Inside(n.A, func() {
-		c, err = kernel.Dial(within(t), netip.AddrPort{}, to, kernel.Config{Services: []dccp.ServiceCode{service}})
-	})
-	return c, err
-}
-
 // hostDies: a host that answers no more is given up, which the kernel never does.
 func hostDies(t *testing.T, n *harness.Network) {
 	l := kernelListen(t, n, versions["ipv4"].b)
-	d := &kernel.Dialer{To: l.AddrPort(), Scheme: "dccp", Config: kernel.Config{Services: []dccp.ServiceCode{service}}, DeadAfter: time.Second}
-	var s transport.Session
-	var err error
-	n.Inside(n.A, func() { s, err = d.Dial(within(t)) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := session(t, n, l.AddrPort(), time.Second)
 	accept(t, l)
 	n.Run(n.B, "tc qdisc add dev vb root netem loss 100%")
 	defer n.Run(n.B, "tc qdisc del dev vb root")

@@ -3,23 +3,13 @@
 package dccp
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
-
-	"ipfixsuite/capture"
 	"ipfixsuite/test/harness"
 	"ipfixsuite/transport/dccp"
 	"ipfixsuite/transport/dccp/carrier"
@@ -28,15 +18,14 @@ import (
 
 const (
 	service dccp.ServiceCode = 0x3f495046
-	// captures names the folder where the guest writes what it captured.
-	captures = "IPFIXSUITE_CAPTURES"
+	// patience bounds one step of a test: the guest is slow, more so on a busy host.
+	patience = time.Minute
 )
 
 // newNetwork is two namespaces, A for us and B for the kernel's DCCP.
 func newNetwork(t *testing.T) *harness.Network {
 	n := harness.NewNetwork(t)
-	n.IP("-n " + n.A + " link set va up")
-	n.IP("-n " + n.B + " link set vb up")
+	n.Up()
 	return n
 }
 
@@ -56,9 +45,9 @@ var versions = map[string]addresses{
 	"ipv6": {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")},
 }
 
-// within bounds one step of a test; the guest is slow.
+// within bounds one step of a test.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -87,17 +76,17 @@ func kernelListen(t *testing.T, n *harness.Network, at netip.Addr) *kernel.Liste
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	l.SetDeadline(time.Now().Add(20 * time.Second))
+	l.SetDeadline(time.Now().Add(patience))
 	return l
 }
 
-// kernelDial connects the kernel's end in B.
-func kernelDial(t *testing.T, n *harness.Network, to dccp.Addr, s dccp.ServiceCode) (*kernel.Conn, error) {
+// kernelDial connects a kernel's end.
+func kernelDial(t *testing.T, n *harness.Network, ns string, to netip.AddrPort, s dccp.ServiceCode) (*kernel.Conn, error) {
 	t.Helper()
 	var c *kernel.Conn
 	var err error
-	n.Inside(n.B, func() {
-		c, err = kernel.Dial(within(t), netip.AddrPort{}, to.AddrPort(), kernel.Config{Services: []dccp.ServiceCode{s}})
+	n.Inside(ns, func() {
+		c, err = kernel.Dial(within(t), netip.AddrPort{}, to, kernel.Config{Services: []dccp.ServiceCode{s}})
 	})
 	if err == nil {
 		t.Cleanup(func() { c.Close() })
@@ -115,7 +104,7 @@ func listen(t *testing.T, n *harness.Network, at netip.Addr, cfg dccp.ListenConf
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Endpoint().Close() })
-	l.SetDeadline(time.Now().Add(20 * time.Second))
+	l.SetDeadline(time.Now().Add(patience))
 	return l
 }
 
@@ -134,60 +123,4 @@ func number(b []byte) (i int) {
 		return -1
 	}
 	return i
-}
-
-// record writes what passes vb to a file until it is stopped.
-func record(t *testing.T, n *harness.Network, name string) (stop func()) {
-	t.Helper()
-	dir := os.Getenv(captures)
-	f, err := os.Create(filepath.Join(dir, name+".pcap"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The guest is slow to write, and a block of the ring goes at the latest
-	// after Latency, however little is in it: so there is time for seconds.
-	const latency = 500 * time.Millisecond
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	w := pcapgo.NewWriterNanos(buffered)
-	if err := w.WriteFileHeader(1<<16, layers.LinkTypeEthernet); err != nil {
-		t.Fatal(err)
-	}
-	var r *capture.Ring
-	n.Inside(n.B, func() { r, err = capture.Live("vb", capture.LiveConfig{Latency: latency}) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	captured := uint64(0)
-	wg.Go(func() {
-		for {
-			p, err := r.Next()
-			if err != nil {
-				if !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Error(err)
-				}
-				return
-			}
-			if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(0, p.Time), CaptureLength: len(p.Data), Length: p.Length}, p.Data); err != nil {
-				t.Error(err)
-				return
-			}
-			captured++
-		}
-	})
-	return func() {
-		r.SetReadDeadline(time.Now().Add(2 * latency)) // what the ring still holds back
-		wg.Wait()
-		// What a busy host misses is no fault of the packets, if it is little.
-		if s := r.Stats(); s.Drops > 0 {
-			t.Logf("%d packets missed by the capture", s.Drops)
-			if s.Drops > captured/10 {
-				t.Errorf("only %d captured", captured)
-			}
-		}
-		r.Close()
-		if err := errors.Join(buffered.Flush(), f.Close()); err != nil {
-			t.Error(err)
-		}
-	}
 }

@@ -13,14 +13,15 @@ import (
 // PKI is a folder of certificates made by `collector pki`.
 type PKI string
 
-// NewPKI makes an authority and a certificate for each name.
+// NewPKI makes an authority and a certificate for each name, good for this host
+// and for the end B of a Network.
 func NewPKI(t testing.TB, names ...string) PKI {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "pki")
 	collector := Binary(t, "collector")
 	Run(t, collector, "pki", "init", dir)
 	for _, n := range names {
-		Run(t, collector, "pki", "issue", dir, n, "localhost", "127.0.0.1", "::1")
+		Run(t, collector, "pki", "issue", dir, n, "localhost", "127.0.0.1", "::1", "192.0.2.2", "2001:db8::2")
 	}
 	return PKI(dir)
 }

@@ -69,13 +69,8 @@ func TestRotation(t *testing.T) {
 	if !uml.Inside() {
 		uml.Need(t)
 		programs := t.TempDir()
-		for _, name := range []string{"exporter", "collector"} {
-			if err := os.Rename(uml.Build(t, "ipfixsuite/cmd/"+name), filepath.Join(programs, name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		t.Setenv("IPFIXSUITE_PROGRAMS", programs)
-		job := uml.Job{Writable: []string{programs}, Limit: 2*duration(t) + patience}
+		uml.Programs(t, programs)
+		job := uml.Job{Shared: programs, Limit: 2*duration(t) + patience}
 		if duration(t) > 20*time.Second {
 			job.Memory = "1536M" // its files are in there
 		}
@@ -92,8 +87,7 @@ func rotating(t *testing.T) {
 	net := harness.NewNetwork(t)
 	bad(net, net.A, "va")
 	bad(net, net.B, "vb")
-	net.IP("-n " + net.A + " link set va up")
-	net.IP("-n " + net.B + " link set vb up")
+	net.Up()
 	pki := harness.NewPKI(t, "collector", "exporter")
 	flows, input := filepath.Join(t.TempDir(), "flows"), harness.Numbered(t, n)
 	var c *harness.Collector

@@ -29,6 +29,8 @@ const (
 	// defaultLimit bounds a guest's life, boot included; on a busy machine it
 	// is several times as slow.
 	defaultLimit = 4 * time.Minute
+
+	shared = "UML_SHARED"
 )
 
 // A Job says how the guest is to be. The zero value works.
@@ -43,8 +45,9 @@ type Job struct {
 	Memory string
 	// Writable are folders the guest may write, besides the calling test's.
 	Writable []string
-	// Env is added to this process's environment, as NAME=value.
-	Env []string
+	// Shared is one more, in which the guest finds files by Shared, and our
+	// programs if Programs has built them there.
+	Shared string
 }
 
 // Result is what came of a command.
@@ -55,6 +58,9 @@ type Result struct {
 
 // Inside tells whether this process runs in a guest.
 func Inside() bool { return os.Getenv("UML_RUN") == "1" }
+
+// Shared is the path of a file in Job.Shared, to the guest.
+func Shared(name string) string { return filepath.Join(os.Getenv(shared), name) }
 
 // Need skips the test with the reason, or fails it where everything is
 // required, if this machine cannot run a guest.
@@ -78,6 +84,11 @@ func (j Job) Run(t testing.TB, program string, args ...string) Result {
 	if j.Memory != "" {
 		line = append(line, "-m", j.Memory)
 	}
+	env := os.Environ()
+	if j.Shared != "" {
+		env = append(env, shared+"="+j.Shared, "IPFIXSUITE_PROGRAMS="+j.Shared)
+		line = append(line, "-w", j.Shared)
+	}
 	for _, dir := range j.Writable {
 		line = append(line, "-w", dir)
 	}
@@ -88,7 +99,7 @@ func (j Job) Run(t testing.TB, program string, args ...string) Result {
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c.Env = append(os.Environ(), j.Env...)
+	c.Env = env
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
 	err := onOneProcessor(c.Start)
@@ -133,27 +144,26 @@ func onOneProcessor(start func() error) error {
 	return start()
 }
 
-// Build compiles a program of this module as the guest needs it, static and
-// without the race detector, and returns its path.
-func Build(t testing.TB, pkg string) string {
+// Programs compiles exporter and collector as the guest needs them, static and
+// without the race detector, and puts them in a folder.
+func Programs(t testing.TB, dir string) {
 	t.Helper()
-	return compile(t, "build", pkg)
+	compile(t, "build", "-o", dir, "ipfixsuite/cmd/exporter", "ipfixsuite/cmd/collector")
 }
 
-// BuildTest is Build for a package's tests.
+// BuildTest does so with a package's tests, and returns the program's path.
 func BuildTest(t testing.TB, pkg string) string {
 	t.Helper()
-	return compile(t, "test", "-c", "-vet=off", pkg)
+	out := filepath.Join(t.TempDir(), "program")
+	compile(t, "test", "-c", "-vet=off", "-o", out, pkg)
+	return out
 }
 
-func compile(t testing.TB, args ...string) string {
+func compile(t testing.TB, args ...string) {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "program")
-	args = append(args[:len(args)-1:len(args)-1], "-o", out, args[len(args)-1])
 	c := exec.Command("go", args...)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if said, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, said)
 	}
-	return out
 }

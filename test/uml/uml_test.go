@@ -48,8 +48,7 @@ func TestGuest(t *testing.T) {
 	})
 	t.Run("namespaces, veth and netem", func(t *testing.T) {
 		n := harness.NewNetwork(t)
-		n.IP("-n " + n.A + " link set va up")
-		n.IP("-n " + n.B + " link set vb up")
+		n.Up()
 		n.Run(n.A, "tc qdisc add dev va root netem delay 40ms loss 5%")
 		if out := harness.Run(t, "ip", "netns", "exec", n.A, "tc", "qdisc", "show", "dev", "va"); !strings.Contains(string(out), "delay 40ms loss 5%") {
 			t.Errorf("%s", out)
