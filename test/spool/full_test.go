@@ -116,7 +116,7 @@ func TestSpool_DiskFull_GivenUp(t *testing.T) {
 	pki := harness.NewPKI(t, "collector", "exporter")
 	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	to := append([]string{"--to", "dtls+udp://" + addr, "--spool", spool}, pki.Flags("exporter")...)
-	e := harness.StartExporter(t, append(to, "--source", "json:"+harness.Numbered(t, n), "--give-up", "3s")...)
+	e := harness.StartExporter(t, append(to, "--source", "json:"+harness.Numbered(t, n), "--give-up", "10s")...)
 	if code := e.Exit(time.Minute); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
