@@ -50,7 +50,7 @@ func (s Suite) parameters() (parameters, error) {
 	return parameters{}, fmt.Errorf("cipher suite 0x%04x has no record protection here", uint16(s))
 }
 
-// Name is the suite as IANA writes it.
+// String is the suite as IANA writes it.
 func (s Suite) String() string {
 	switch s {
 	case ECDHEECDSAAES128GCM:
