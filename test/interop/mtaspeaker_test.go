@@ -51,6 +51,7 @@ type mtaSpeaker struct {
 	window, most int  // granted on each channel
 	// grants decides on a request for a destination; nil: none is granted.
 	grants func(host string, port int) bool
+	leaves func() bool // a request unanswered; nil: none
 	// message takes the messages that arrive, and tells whether the channel is
 	// to be given its window back for them now.
 	message func(ch *mtaChannel, m []byte) (free bool, err error)
@@ -277,6 +278,9 @@ func (s *mtaSpeaker) requested(b []byte) error {
 	if ports[1] == 0 { // a sign of life is wanted (D14)
 		s.lifeSigns++
 		return refuse("nobody listens there")
+	}
+	if s.leaves != nil && s.leaves() {
+		return nil // a channel that stays half open
 	}
 	if s.grants == nil || !s.grants(hosts[1], ports[1]) {
 		return refuse("not here")
