@@ -254,7 +254,7 @@ func TestCollectorRefuses(t *testing.T) {
 			t.Run(row.name, func(t *testing.T) {
 				t.Parallel()
 				_, stderr, err := harness.Try(t, harness.Binary(t, "exporter"), append([]string{
-					"run", "--source", "json:" + lines, "--to", "dtls+udp://" + c.Addr, "--give-up", "3s",
+					"run", "--source", "json:" + lines, "--to", "dtls+udp://" + c.Addr, "--give-up", "6s",
 				}, row.flags...)...)
 				if err == nil {
 					t.Fatalf("the exporter got in:\n%s", stderr)

@@ -215,7 +215,7 @@ func TestPaddedHeartbeatsToGnuTLS(t *testing.T) {
 	s := dialTo(t, dialerTo(t, pki, addr))
 	before := s.MaxMessage()
 	for range 8 {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		if err := s.Probe(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -224,8 +224,9 @@ func TestPaddedHeartbeatsToGnuTLS(t *testing.T) {
 	if after := s.MaxMessage(); after != before {
 		t.Errorf("messages shrank from %d to %d octets", before, after)
 	}
-	// Later ones need no padding.
-	if st := s.Stats(); st.ProbesAnswered != 8 || st.ProbesSent > 12 {
+	// Later ones need no padding. One that stands still is asked again and again;
+	// all answers but the first are dropped then.
+	if st := s.Stats(); st.ProbesAnswered != 8 || st.ProbesSent-st.RecordsDropped > 12 {
 		t.Errorf("stats %+v", st)
 	}
 }

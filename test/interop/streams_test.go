@@ -159,6 +159,7 @@ func TestStream_OpenSSLServer(t *testing.T) {
 			}
 			feed(all[:60])
 			read(60)
+			harness.Until(t, "a ticket", tap.ticketed)
 			tap.cut()
 			e.Wait("session lost")
 			feed(all[60:])

@@ -37,8 +37,9 @@ type tapped struct {
 }
 
 type chunk struct {
-	up bool // to the server
-	b  []byte
+	up     bool // to the server
+	passed bool // on, to the other end
+	b      []byte
 }
 
 func newTap(t *testing.T, to string) *tap {
@@ -82,17 +83,43 @@ func (c *tapped) pass(from, to net.Conn, up bool) {
 		n, err := from.Read(buf)
 		if n > 0 {
 			c.mu.Lock()
-			c.chunks = append(c.chunks, chunk{up, bytes.Clone(buf[:n])})
+			i := len(c.chunks)
+			c.chunks = append(c.chunks, chunk{up: up, b: bytes.Clone(buf[:n])})
 			c.mu.Unlock()
 			if _, err := to.Write(buf[:n]); err != nil {
 				break
 			}
+			c.mu.Lock()
+			c.chunks[i].passed = true
+			c.mu.Unlock()
 		}
 		if err != nil {
 			break
 		}
 	}
 	_ = to.(*net.TCPConn).CloseWrite()
+}
+
+// ticketed tells whether the first client has got what its server says after
+// the handshake's last flight of the client's: a ticket to resume it with.
+func (p *tap) ticketed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.conns) == 0 {
+		return false
+	}
+	c := p.conns[0]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	flights := 0
+	for _, k := range c.chunks {
+		if k.up {
+			flights++
+		} else if flights > 1 && k.passed {
+			return true
+		}
+	}
+	return false
 }
 
 // cut ends the connections there are, as a network that fails does.
