@@ -87,12 +87,7 @@ func serve(t *testing.T, l transport.Listener) *sink {
 // outer is the option of a free port for the outer UDP.
 func outer(t testing.TB) string {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return fmt.Sprintf("?udp=%d", c.LocalAddr().(*net.UDPAddr).Port)
+	return fmt.Sprintf("?udp=%d", harness.FreePort(t))
 }
 
 func TestThere(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ipfixsuite/test/harness"
 	"ipfixsuite/transport/dccp/ccid"
 	"ipfixsuite/transport/dccp/wire"
 )
@@ -309,14 +310,7 @@ func TestListenEnds(t *testing.T) {
 	l.e.wg.Wait()
 }
 
-func freeUDP(t *testing.T) uint16 {
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: loopback.AsSlice()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-}
+func freeUDP(t *testing.T) uint16 { return uint16(harness.FreePort(t)) }
 
 func TestDialFails(t *testing.T) {
 	// Nobody there: ICMP is no verdict, time is.

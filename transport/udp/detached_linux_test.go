@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,11 +21,16 @@ import (
 func TestDetached_busy(t *testing.T) {
 	in := listen(t, netip.MustParseAddr("127.0.0.1"), Config{})
 	out := connect(t, in.LocalAddr(), Config{})
-	const n = 5000
+	const n, ahead = 5000, 200 // of them fit into the smallest receive buffer
 	var sending sync.WaitGroup
+	var read atomic.Int64
+	ctx := soon(t)
 	sending.Go(func() {
 		one := numbered(100)
 		for i := range n {
+			for i-int(read.Load()) >= ahead && ctx.Err() == nil {
+				runtime.Gosched()
+			}
 			one[0].Data[0], one[0].Data[1] = byte(i>>8), byte(i)
 			if _, err := out.WriteBatch(one); err != nil {
 				t.Error(err)
@@ -32,7 +39,6 @@ func TestDetached_busy(t *testing.T) {
 		}
 	})
 	dst := make([]transport.Datagram, 64)
-	ctx := soon(t)
 	calls := 0
 	for next := 0; next < n; calls++ {
 		m, err := in.ReadBatch(ctx, dst)
@@ -45,6 +51,7 @@ func TestDetached_busy(t *testing.T) {
 			}
 			next++
 		}
+		read.Store(int64(next))
 	}
 	sending.Wait()
 	t.Logf("%d calls for %d datagrams", calls, n)
