@@ -30,6 +30,11 @@ func Dialer(e transport.Endpoint, cfg Config) (transport.Dialer, error) {
 	if e.Port == 0 {
 		return nil, &Error{e, "port 0 cannot be sent to", "leave it out for the assigned port"}
 	}
+	if e.Secure() {
+		if c := cfg.Credentials.Current(); !c.HasCertificate() && c.PSKIdentity() == "" {
+			return nil, &Error{e, "there are several pre-shared keys, and none is chosen", "name one: --psk-identity NAME"}
+		}
+	}
 	return &dialer{endpoint: e, cfg: cfg, byAddr: map[netip.AddrPort]transport.Dialer{}}, nil
 }
 

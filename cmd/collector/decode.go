@@ -44,6 +44,11 @@ func decodeAction(c *cli.Context) error {
 	if len(files) == 0 {
 		return config.Usage("collector decode FILE…, - for standard input", "no file is named")
 	}
+	for _, f := range files {
+		if strings.HasPrefix(f, "--") {
+			return config.Usage("options stand before the files; a file of that name is ./"+f, "%s stands behind the arguments", f)
+		}
+	}
 	if err := config.CheckSummary(c.String("summary")); err != nil {
 		return err
 	}
