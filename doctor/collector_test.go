@@ -87,27 +87,46 @@ func serve(t *testing.T, l transport.Listener) netip.AddrPort {
 	return l.Addr()
 }
 
-// A collector whose sinks hang does not answer heartbeats; and of a name with
-// several addresses one that nobody serves is no failure.
+// patience bounds each step that is answered: only what is not has to wait.
+const patience = time.Minute
+
+// A collector whose sinks hang does not answer heartbeats.
 func TestTarget_deaf(t *testing.T) {
 	exporter, collector := pair(t)
 	l, err := endpoint.Listen(transport.Endpoint{Scheme: "dtls+udp", Host: "127.0.0.1"}, endpoint.Config{Credentials: collector})
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := serve(t, l)
+	target := at("dtls+udp", serve(t, l), exporter)
+	dialer, err := endpoint.Dialer(target.Endpoint, target.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, _, err := target.dial(t.Context(), dialer)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &Section{Well: true}
-	Target{
-		Endpoint: transport.Endpoint{Scheme: "dtls+udp", Host: "collector.example", Port: addr.Port()}, Timeout: 2 * time.Second,
-		Config: endpoint.Config{Credentials: exporter, Lookup: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{addr.Addr()}, nil
-		}},
-	}.Check(t.Context(), s)
-	if s.Well || !has(s, OK, "session", "the collector is collector.example") || !has(s, Fail, "heartbeat", "not answered within 2s") || !has(s, OK, "close", "in order") {
+	target.Timeout = 200 * time.Millisecond
+	target.alive(t.Context(), s, open)
+	target.Timeout = patience
+	target.close(t.Context(), s, open)
+	if s.Well || !has(s, Fail, "heartbeat", "not answered within 200ms") || !has(s, OK, "close", "in order") {
 		t.Errorf("%+v", s)
 	}
 }
 
+// at is the collector collector.example at an address.
+func at(scheme string, addr netip.AddrPort, exporter *credentials.Credentials) Target {
+	return Target{
+		Endpoint: transport.Endpoint{Scheme: scheme, Host: "collector.example", Port: addr.Port()}, Timeout: patience,
+		Config: endpoint.Config{Credentials: exporter, Lookup: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{addr.Addr()}, nil
+		}},
+	}
+}
+
+// Of a name with several addresses one that nobody serves is no failure.
 func TestTarget_oneOfTwoAddresses(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -127,7 +146,7 @@ func TestTarget_oneOfTwoAddresses(t *testing.T) {
 	check := func(names ...string) *Section {
 		s := &Section{Well: true}
 		Target{
-			Endpoint: transport.Endpoint{Scheme: "tcp", Host: "a.localhost", Port: port}, Timeout: 2 * time.Second,
+			Endpoint: transport.Endpoint{Scheme: "tcp", Host: "a.localhost", Port: port}, Timeout: patience,
 			Config: endpoint.Config{Lookup: func(context.Context, string) (list []netip.Addr, err error) {
 				for _, n := range names {
 					list = append(list, netip.MustParseAddr(n))
@@ -174,15 +193,9 @@ func TestTarget_noChannels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := serve(t, l)
 	s := &Section{Well: true}
-	Target{
-		Endpoint: transport.Endpoint{Scheme: "mta+tls+tcp", Host: "collector.example", Port: addr.Port()},
-		Config: endpoint.Config{Credentials: exporter, Lookup: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{addr.Addr()}, nil
-		}},
-	}.Check(t.Context(), s)
-	if !s.Well || !has(s, Warn, "channels", "plain TLS") || !has(s, OK, "second session", "resumed") {
+	at("mta+tls+tcp", serve(t, l), exporter).Check(t.Context(), s)
+	if !s.Well || !has(s, OK, "session", "the collector is collector.example") || !has(s, Warn, "channels", "plain TLS") || !has(s, OK, "second session", "resumed") {
 		t.Errorf("%+v", s)
 	}
 }

@@ -33,14 +33,18 @@ func (r Role) usage() (x509.ExtKeyUsage, string) {
 	return x509.ExtKeyUsageClientAuth, "clientAuth"
 }
 
-// Credentials looks at those of a process: what Load made of the files, or why
-// it refused them. caFile is that of --ca, for its names.
-func Credentials(s *Section, c *credentials.Credentials, err error, caFile string, role Role, now time.Time) {
+// Credentials looks at those of a process, in a section of their own: what Load
+// made of the files, or why it refused them; nil: there are none. caFile is that
+// of --ca, for its names.
+func Credentials(r *Report, c *credentials.Credentials, err error, caFile string, role Role, now time.Time) {
+	if err != nil || c != nil {
+		inspect(r.Section("our credentials", false), c, err, caFile, role, now)
+	}
+}
+
+func inspect(s *Section, c *credentials.Credentials, err error, caFile string, role Role, now time.Time) {
 	if err != nil {
 		s.Fail("credentials", transport.Hint(err), "%v", err)
-		return
-	}
-	if c == nil {
 		return
 	}
 	for _, w := range c.Warnings() {

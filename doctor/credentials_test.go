@@ -89,7 +89,7 @@ func TestCredentials(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &Section{Well: true}
-			Credentials(s, creds, nil, file, c.role, c.at)
+			inspect(s, creds, nil, file, c.role, c.at)
 			if !has(s, c.status, c.step, c.saw) || s.Well != (c.status != Fail) {
 				t.Errorf("%+v", s)
 			}
@@ -106,7 +106,7 @@ func TestCredentials_foreign(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Section{Well: true}
-	Credentials(s, creds, nil, other, Exporter, time.Now())
+	inspect(s, creds, nil, other, Exporter, time.Now())
 	if !has(s, Warn, "chain", "do not vouch") || !has(s, OK, "authorities trusted", "CN=other") || !s.Well {
 		t.Errorf("%+v", s)
 	}
@@ -122,7 +122,7 @@ func TestCredentials_psk(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Section{Well: true}
-	Credentials(s, creds, nil, "", Exporter, time.Now())
+	inspect(s, creds, nil, "", Exporter, time.Now())
 	if !has(s, Fail, "pre-shared keys", "none is chosen") || !has(s, Warn, "credentials", "others may read it") {
 		t.Errorf("%+v", s)
 	}
@@ -130,7 +130,7 @@ func TestCredentials_psk(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = &Section{Well: true}
-	Credentials(s, creds, nil, "", Exporter, time.Now())
+	inspect(s, creds, nil, "", Exporter, time.Now())
 	if !has(s, OK, "pre-shared keys", `we are "b"`) || !s.Well {
 		t.Errorf("%+v", s)
 	}

@@ -32,33 +32,15 @@ Examples:
    collector doctor --cert exporter-1.pem --key exporter-1-key.pem --ca ca.pem dtls+udp://collector.example
    collector doctor --json --insecure tcp://192.0.2.10`,
 		Flags: append(append(serveFlags(),
-			&cli.StringFlag{Category: whatDoctorDoes, Name: "server-name", Usage: "with a URL: the `NAME` that the collector's certificate must prove", DefaultText: "the host of the URL", EnvVars: config.Env("server-name")}),
-			doctorFlags()...),
+			&cli.StringFlag{Category: config.DoctorCategory, Name: "server-name", Usage: "with a URL: the `NAME` that the collector's certificate must prove", DefaultText: "the host of the URL", EnvVars: config.Env("server-name")}),
+			config.DoctorFlags(doctor.DefaultTimeout)...),
 		Action: doctorAction,
 	}
 }
 
-const whatDoctorDoes = "What the doctor does:"
-
-func doctorFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Category: whatDoctorDoes, Name: "json", Usage: "print one JSON object"},
-		&cli.DurationFlag{Category: whatDoctorDoes, Name: "timeout", Value: doctor.DefaultTimeout, Usage: "wait for each answer of a collector for `TIME`"},
-	}
-}
-
 func doctorAction(c *cli.Context) error {
-	log, _, err := config.NewLog(c)
+	log, err := config.Doctor(c)
 	if err != nil {
-		return err
-	}
-	if !c.IsSet("log-level") {
-		log = slog.New(slog.DiscardHandler) // the report tells
-	}
-	if err := config.Positive(c, "timeout"); err != nil {
-		return err
-	}
-	if err := c.Set("keylog", ""); err != nil { // nothing is left behind
 		return err
 	}
 	report := doctor.NewReport(c.App.Writer, c.Bool("json"))
@@ -90,7 +72,7 @@ func examine(c *cli.Context, log *slog.Logger, report *doctor.Report) error {
 	}
 	creds := new(credentials.Holder)
 	_, credErr := s.credentials(creds, c, log)
-	ours(c, report, creds, credErr, doctor.Collector, now)
+	doctor.Credentials(report, creds.Current(), credErr, c.String("ca"), doctor.Collector, now)
 	for _, e := range s.endpoints {
 		doctor.Listener(report.Section(e.String(), true), e, s.listen, credErr != nil)
 	}
@@ -117,18 +99,11 @@ func visit(c *cli.Context, log *slog.Logger, report *doctor.Report) error {
 	now, creds := time.Now(), new(credentials.Holder)
 	doctor.Host(report.Section("this host", false), 0, now)
 	_, credErr := config.Credentials(creds, c, secure, nil, log)
-	ours(c, report, creds, credErr, doctor.Exporter, now)
+	doctor.Credentials(report, creds.Current(), credErr, c.String("ca"), doctor.Exporter, now)
 	cfg := endpoint.Config{Credentials: creds, Insecure: c.Bool("insecure"), MTU: c.Int("mtu"), Log: log}
 	for _, e := range urls {
 		doctor.Target{Endpoint: e, Config: cfg, Timeout: c.Duration("timeout"), NoCredentials: credErr != nil}.
 			Check(ctx, report.Section(e.String(), true))
 	}
 	return doctor.End(report, "collectors")
-}
-
-// ours are the credentials of this end.
-func ours(c *cli.Context, report *doctor.Report, creds *credentials.Holder, err error, role doctor.Role, now time.Time) {
-	if err != nil || creds.Current() != nil {
-		doctor.Credentials(report.Section("our credentials", false), creds.Current(), err, c.String("ca"), role, now)
-	}
 }

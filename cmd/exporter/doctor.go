@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,38 +25,21 @@ Examples:
    exporter doctor --config /etc/ipfix/exporter.toml
    exporter doctor --to udp://192.0.2.10 --insecure
    exporter doctor --config exporter.toml --json | jq '.sections[] | select(.well | not)'`,
-		Flags:  append(runFlags(), doctorFlags()...),
+		Flags:  append(runFlags(), config.DoctorFlags(doctor.DefaultTimeout)...),
 		Action: doctorAction,
 	}
 }
 
-func doctorFlags() []cli.Flag {
-	in := "What the doctor does:"
-	return []cli.Flag{
-		&cli.BoolFlag{Category: in, Name: "json", Usage: "print one JSON object"},
-		&cli.DurationFlag{Category: in, Name: "timeout", Value: doctor.DefaultTimeout, Usage: "wait for each answer of a collector for `TIME`"},
-	}
-}
-
 func doctorAction(c *cli.Context) error {
-	log, _, err := config.NewLog(c)
+	log, err := config.Doctor(c)
 	if err != nil {
 		return err
-	}
-	if !c.IsSet("log-level") {
-		log = slog.New(slog.DiscardHandler) // the report tells
 	}
 	noSource := c.String("source") == ""
 	if noSource {
 		if err := c.Set("source", "json:-"); err != nil { // it is not read
 			return err
 		}
-	}
-	if err := c.Set("keylog", ""); err != nil { // nothing is left behind
-		return err
-	}
-	if err := config.Positive(c, "timeout"); err != nil {
-		return err
 	}
 	s, err := settingsOf(c, log)
 	if err != nil {
@@ -81,9 +63,7 @@ func doctorAction(c *cli.Context) error {
 	}
 	creds := new(credentials.Holder)
 	_, credErr := s.credentials(creds, c, log)
-	if credErr != nil || creds.Current() != nil {
-		doctor.Credentials(report.Section("our credentials", false), creds.Current(), credErr, c.String("ca"), doctor.Exporter, now)
-	}
+	doctor.Credentials(report, creds.Current(), credErr, c.String("ca"), doctor.Exporter, now)
 	for _, to := range s.to {
 		doctor.Target{
 			Endpoint: to, Config: s.dial, Timeout: c.Duration("timeout"), NoCredentials: credErr != nil,
