@@ -20,6 +20,7 @@ const (
 	chunkForwardTSN = "192"
 
 	recordChangeCipherSpec = "20"
+	applicationData        = 23
 
 	hmacSHA256 = "3"
 )

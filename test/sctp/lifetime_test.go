@@ -22,7 +22,7 @@ func lifetimes(t *testing.T, n *harness.Network) {
 		e             *harness.Exporter
 		feed          *harness.Feeder
 	}
-	pki := programPKI(t)
+	pki := harness.NewPKI(t, "collector", "exporter")
 	var runs []*run
 	for _, scheme := range []string{"dtls+sctp", "dtls+sctp+udp"} {
 		r := &run{scheme: scheme, flows: filepath.Join(t.TempDir(), scheme), feed: &harness.Feeder{Rate: trialRate}}

@@ -18,13 +18,12 @@ import (
 func TestLinux(t *testing.T) {
 	if !uml.Inside() {
 		dir := t.TempDir()
-		t.Setenv(captures, dir)
 		harness.Tool(t, "ethtool")
 		harness.Tool(t, "softflowd")
 		buildPeer(t, dir)
-		buildPrograms(t, dir)
+		uml.Programs(t, dir)
 		share(t, filepath.Join(harness.Root(t), "testdata"), dir, mixed)
-		uml.Job{Modules: []string{"sctp"}, Writable: []string{dir}, Limit: 6 * time.Minute}.Self(t)
+		uml.Job{Modules: []string{"sctp"}, Shared: dir, Limit: 9 * time.Minute}.Self(t)
 		judge(t, dir)
 		t.Run("without SCTP", func(t *testing.T) { withoutSCTP(t, dir) })
 		return
@@ -45,10 +44,10 @@ func TestLinux(t *testing.T) {
 	t.Run("shutdown in the middle/dtls", func(t *testing.T) { shutdownMidway(t, n, secure(t)) })
 	t.Run("C program/sends", func(t *testing.T) { theySend(t, n) })
 	t.Run("C program/receives", func(t *testing.T) { theyReceive(t, n) })
-	stop := record(t, n, "dtls-openssl-connects")
+	stop := n.Record(t, uml.Shared("dtls-openssl-connects.pcap"))
 	t.Run("OpenSSL/connects", func(t *testing.T) { opensslConnects(t, n, kernelStack) })
 	stop()
-	stop = record(t, n, "dtls-openssl-accepts")
+	stop = n.Record(t, uml.Shared("dtls-openssl-accepts.pcap"))
 	t.Run("OpenSSL/accepts", func(t *testing.T) { opensslAccepts(t, n, kernelStack) })
 	stop()
 	t.Run("OpenSSL/refused", func(t *testing.T) { opensslRefused(t, n) })
@@ -86,8 +85,7 @@ func six(cfg sides) sides {
 // conversation is a session from its beginning to its end, captured.
 func conversation(t *testing.T, n *harness.Network, pair [2]stack, what string, cfg sides) {
 	defer encapsulate(n, pair)()
-	stop := record(t, n, fmt.Sprintf("%s-%s-%s", what, pair[0].name[:4], pair[1].name[:4]))
-	defer stop()
+	defer n.Record(t, uml.Shared(fmt.Sprintf("%s-%s-%s.pcap", what, pair[0].name[:4], pair[1].name[:4])))()
 	const streams = 6
 	c := sctp.Config{OutStreams: streams, InStreams: streams}
 	l := serve(t, n, pair[1], cfg, c)

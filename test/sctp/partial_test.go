@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ipfixsuite/test/harness"
+	"ipfixsuite/test/uml"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/sctp"
 )
@@ -22,8 +23,7 @@ const givenUpName = "given-up"
 // their order and the session goes on.
 func givenUp(t *testing.T, n *harness.Network, pair [2]stack, cfg sides) {
 	defer encapsulate(n, pair)()
-	stop := record(t, n, fmt.Sprintf("dtls-%s-%s-%s", givenUpName, pair[0].name[:4], pair[1].name[:4]))
-	defer stop()
+	defer n.Record(t, uml.Shared(fmt.Sprintf("dtls-%s-%s-%s.pcap", givenUpName, pair[0].name[:4], pair[1].name[:4])))()
 	const lifetime = 100 * time.Millisecond
 	cfg.exporter.Lifetime = lifetime
 	c := sctp.Config{OutStreams: 3, InStreams: 3}

@@ -12,6 +12,7 @@ import (
 
 	"ipfixsuite/pki"
 	"ipfixsuite/test/harness"
+	"ipfixsuite/test/uml"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/sctp"
 )
@@ -38,7 +39,7 @@ func peerFill(i int) int { return len(fmt.Sprintf("message %d ", i)) + (i*97)%30
 func startPeer(t *testing.T, n *harness.Network, ns string, args ...string) *harness.Process {
 	t.Helper()
 	var p *harness.Process
-	n.Inside(ns, func() { p = harness.Start(t, shared("peer"), args...) })
+	n.Inside(ns, func() { p = harness.Start(t, uml.Shared("peer"), args...) })
 	return p
 }
 

@@ -4,36 +4,14 @@ package sctp
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"ipfixsuite/test/harness"
+	"ipfixsuite/test/uml"
 )
-
-// buildPrograms makes ours, static, for the guest.
-func buildPrograms(t *testing.T, dir string) {
-	t.Helper()
-	t.Setenv("IPFIXSUITE_PROGRAMS", dir)
-	c := exec.Command("go", "build", "-o", dir, "ipfixsuite/cmd/exporter", "ipfixsuite/cmd/collector")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-}
-
-// programPKI are certificates for ours in both namespaces.
-func programPKI(t *testing.T) harness.PKI {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "pki")
-	collector := harness.Binary(t, "collector")
-	harness.Run(t, collector, "pki", "init", dir)
-	harness.Run(t, collector, "pki", "issue", dir, "collector", "192.0.2.2")
-	harness.Run(t, collector, "pki", "issue", dir, "exporter")
-	return harness.PKI(dir)
-}
 
 func startCollector(t *testing.T, n *harness.Network, args ...string) *harness.Collector {
 	t.Helper()
@@ -64,7 +42,7 @@ func share(t *testing.T, from, to, name string) {
 // softflowd exports the same flows over SCTP as it does over UDP.
 func softflowd(t *testing.T, n *harness.Network) {
 	program := harness.Tool(t, "softflowd")
-	pcap := shared(mixed + copied)
+	pcap := uml.Shared(mixed + copied)
 	var lines [2][]string
 	for i, transport := range []string{"udp", "sctp"} {
 		flows := filepath.Join(t.TempDir(), transport)

@@ -3,25 +3,18 @@
 package sctp
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
-
-	"ipfixsuite/capture"
 	"ipfixsuite/pki"
 	"ipfixsuite/test/harness"
+	"ipfixsuite/test/uml"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/credentials"
 	"ipfixsuite/transport/dtls"
@@ -31,17 +24,12 @@ import (
 )
 
 const (
-	// captures names the folder that the guest and the host share.
-	captures = "IPFIXSUITE_CAPTURES"
 	// patience is for what comes at once, in a slow guest.
-	patience = 30 * time.Second
+	patience = time.Minute
 
 	plainPort  = 4739
 	securePort = 4740
 )
-
-// shared is the folder that guest and host have in common.
-func shared(name string) string { return filepath.Join(os.Getenv(captures), name) }
 
 // newNetwork is two namespaces, A for exporters and B for collectors, whose
 // kernels compute SCTP's checksums themselves, and cut packets before they
@@ -49,8 +37,8 @@ func shared(name string) string { return filepath.Join(os.Getenv(captures), name
 func newNetwork(t *testing.T) *harness.Network {
 	t.Helper()
 	n := harness.NewNetwork(t)
+	n.Up()
 	for ns, dev := range map[string]string{n.A: "va", n.B: "vb"} {
-		n.IP("-n " + ns + " link set " + dev + " up")
 		n.Run(ns, "ethtool -K "+dev+" tx-checksum-sctp off tx-sctp-segmentation off gso off")
 	}
 	return n
@@ -178,7 +166,7 @@ func secureIn(t *testing.T) (cfg sides, dir string) {
 	}
 	return sides{
 		collector: sctp.SessionConfig{DTLS: &dtls.Config{Credentials: load("collector.test", "")}},
-		exporter:  sctp.SessionConfig{DTLS: &dtls.Config{Credentials: load("exporter.test", shared("keys.log")), ServerName: "collector.test"}},
+		exporter:  sctp.SessionConfig{DTLS: &dtls.Config{Credentials: load("exporter.test", uml.Shared("keys.log")), ServerName: "collector.test"}},
 		auth:      true, port: securePort,
 	}, dir
 }
@@ -254,60 +242,4 @@ func number(b []byte) (i int) {
 		return -1
 	}
 	return i
-}
-
-// record writes what passes vb to a file of the shared folder until it is
-// stopped.
-func record(t *testing.T, n *harness.Network, name string) (stop func()) {
-	t.Helper()
-	f, err := os.Create(shared(name + ".pcap"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The guest is slow to write, and a block of the ring goes at the latest
-	// after Latency, however little is in it: so there is time for seconds.
-	const latency = 250 * time.Millisecond
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	w := pcapgo.NewWriterNanos(buffered)
-	if err := w.WriteFileHeader(1<<16, layers.LinkTypeEthernet); err != nil {
-		t.Fatal(err)
-	}
-	var r *capture.Ring
-	n.Inside(n.B, func() { r, err = capture.Live("vb", capture.LiveConfig{Latency: latency}) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	captured := uint64(0)
-	wg.Go(func() {
-		for {
-			p, err := r.Next()
-			if err != nil {
-				if !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Error(err)
-				}
-				return
-			}
-			if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(0, p.Time), CaptureLength: len(p.Data), Length: p.Length}, p.Data); err != nil {
-				t.Error(err)
-				return
-			}
-			captured++
-		}
-	})
-	return func() {
-		r.SetReadDeadline(time.Now().Add(2 * latency)) // what the ring still holds back
-		wg.Wait()
-		// What a busy host misses is no fault of the packets, if it is little.
-		if s := r.Stats(); s.Drops > 0 {
-			t.Logf("%d packets missed by the capture", s.Drops)
-			if s.Drops > captured/10 {
-				t.Errorf("only %d captured", captured)
-			}
-		}
-		r.Close()
-		if err := errors.Join(buffered.Flush(), f.Close()); err != nil {
-			t.Error(err)
-		}
-	}
 }

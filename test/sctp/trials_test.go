@@ -129,7 +129,7 @@ func trials(t *testing.T, n *harness.Network) {
 // convene starts an exporter and a collector of each scheme.
 func convene(t *testing.T, n *harness.Network) *court {
 	t.Helper()
-	pki := programPKI(t)
+	pki := harness.NewPKI(t, "collector", "exporter")
 	c := &court{t: t, n: n}
 	for _, tr := range []*trial{
 		{scheme: "sctp", port: plainPort},

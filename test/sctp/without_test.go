@@ -14,7 +14,7 @@ import (
 // folder, say so, and name what needs none.
 func withoutSCTP(t *testing.T, dir string) {
 	program := func(name string) string { return filepath.Join(dir, name) }
-	r := uml.Job{Writable: []string{dir}}.Run(t, "/bin/sh", "-c", `echo /none >/proc/sys/kernel/modprobe
+	r := uml.Job{Shared: dir}.Run(t, "/bin/sh", "-c", `echo /none >/proc/sys/kernel/modprobe
 `+program("collector")+` serve --listen sctp://127.0.0.1 --sink json:- 2>&1; echo "collector ended with $?"
 `+program("exporter")+` doctor --to sctp://127.0.0.1 2>&1; echo "exporter ended with $?"`)
 	said := string(r.Stdout)
