@@ -242,10 +242,10 @@ func (p *Process) Lines() []string {
 	return append([]string(nil), p.lines...)
 }
 
-// Wait returns the first line that holds text, waiting for it up to 20 s.
+// Wait returns the first line that holds text, waiting for it up to a minute.
 func (p *Process) Wait(text string) string {
 	p.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for seen := 0; ; {
 		p.mu.Lock()
 		lines, grown, closed := p.lines[seen:], p.grown, p.closed
@@ -262,7 +262,7 @@ func (p *Process) Wait(text string) string {
 		select {
 		case <-grown:
 		case <-deadline:
-			p.t.Fatalf("%s did not print %q in 20 s", p.name, text)
+			p.t.Fatalf("%s did not print %q in a minute", p.name, text)
 		}
 	}
 }

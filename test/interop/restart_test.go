@@ -18,7 +18,7 @@ import (
 // holds waits until a file has the text in it.
 func holds(t *testing.T, pattern, text string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
