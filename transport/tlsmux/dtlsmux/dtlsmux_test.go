@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pion/dtls/v3"
 
@@ -228,8 +229,11 @@ func TestOpenSSL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := u.SetDeadline(time.Now().Add(time.Minute)); err != nil { // no hang, but a failure
+				t.Fatal(err)
+			}
 			carrier := &answering{UDPConn: u}
-			args := []string{"s_client", "-dtls1_2", "-connect", u.LocalAddr().String(), "-cert", a.File("exporter.pem"), "-key", a.File("exporter-key.pem"), "-CAfile", a.File("ca.pem"), "-verify_return_error"}
+			args := []string{"s_client", "-nbio", "-dtls1_2", "-connect", u.LocalAddr().String(), "-cert", a.File("exporter.pem"), "-key", a.File("exporter-key.pem"), "-CAfile", a.File("ca.pem"), "-verify_return_error"}
 			if offer {
 				args = append(args, "-serverinfo", "65357")
 			}
