@@ -14,13 +14,11 @@ import (
 // A window that is probed by losses at the queue's end: the line stays full,
 // no timeout is needed, and one packet or two are lost each time.
 func TestBottleneckIsFilled(t *testing.T) {
-	f := ccidtest.NewFlow(t, ccid2.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f := ccidtest.Bottleneck(t, ccid2.New(), 1)
 	f.A.Backlog = -1
 	f.Pass(5 * time.Second)
-	before := f.B.Octets
-	f.Pass(20 * time.Second)
+	rate := f.Rate(20 * time.Second)
 	s, l := f.A.Tx.Stats(), f.There.Stats()
-	rate := float64(f.B.Octets-before) * 8 / 20
 	t.Logf("%.2f of 10 Mbit/s, %+v, %+v", rate/1e6, s, l)
 	if rate < 9.5e6 {
 		t.Errorf("%.2f of 10 Mbit/s", rate/1e6)
@@ -61,23 +59,19 @@ func TestAccountsHoldOnABadLine(t *testing.T) {
 // the transmit timeout brings the sender back, however long it takes.
 func TestSenderRecoversFromABlackout_RFC4341_5(t *testing.T) {
 	for _, out := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 5 * time.Minute} {
-		f := ccidtest.NewFlow(t, ccid2.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+		f := ccidtest.Bottleneck(t, ccid2.New(), 1)
 		f.A.Backlog = -1
 		f.Pass(5 * time.Second)
-		f.There.SetDown(true)
-		f.Back.SetDown(true)
+		f.SetDown(true)
 		sent := f.A.Sent
 		f.Pass(out)
 		if n := f.A.Sent - sent; n > 150 {
 			t.Errorf("%d packets into a dead line in %v", n, out)
 		}
-		f.There.SetDown(false)
-		f.Back.SetDown(false)
+		f.SetDown(false)
 		// The timer has backed off to 64 s at most; then slow start.
 		f.Pass(min(2*out, 65*time.Second) + 2*time.Second)
-		before := f.B.Octets
-		f.Pass(4 * time.Second)
-		if rate := float64(f.B.Octets-before) * 8 / 4; rate < 9e6 {
+		if rate := f.Rate(4 * time.Second); rate < 9e6 {
 			t.Errorf("%.2f Mbit/s after %v without a line: %+v", rate/1e6, out, f.A.Tx.Stats())
 		}
 		if f.A.Tx.Stats().Timeouts == 0 {
@@ -120,7 +114,7 @@ func (l *linuxLike) AckSent(now time.Time, s wire.Seq, data bool) {
 func TestLoneMessagesDoNotTimeOut_RFC4341_6_1_2(t *testing.T) {
 	for _, linux := range []bool{false, true} {
 		for _, lossy := range []bool{false, true} {
-			f := ccidtest.NewFlow(t, ccid2.New(), 3, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+			f := ccidtest.Bottleneck(t, ccid2.New(), 3)
 			if lossy {
 				f.Back.Set(sim.LinkConfig{Delay: 25 * time.Millisecond, Loss: 0.1})
 			}
@@ -155,7 +149,7 @@ func TestLoneMessagesDoNotTimeOut_RFC4341_6_1_2(t *testing.T) {
 
 // Bursts of messages, as an exporter writes them: nothing stalls.
 func TestBurstsOfMessages(t *testing.T) {
-	f := ccidtest.NewFlow(t, ccid2.New(), 3, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f := ccidtest.Bottleneck(t, ccid2.New(), 3)
 	f.Each(5*time.Second, 7)
 	f.Pass(100*time.Second + 500*time.Millisecond)
 	if s := f.A.Tx.Stats(); f.B.Got != 140 || s.Timeouts != 0 || s.Flight != 0 {
@@ -194,9 +188,8 @@ func TestMarksKeepTheQueueShort_RFC4341_7(t *testing.T) {
 	f.A.Capable = true
 	f.A.Backlog = -1
 	f.Pass(5 * time.Second)
-	before, lost := f.B.Octets, f.There.Stats().Overflowed
-	f.Pass(15 * time.Second)
-	rate := float64(f.B.Octets-before) * 8 / 15
+	lost := f.There.Stats().Overflowed
+	rate := f.Rate(15 * time.Second)
 	s := f.A.Tx.Stats()
 	t.Logf("%.2f Mbit/s, %+v, %+v", rate/1e6, s, f.There.Stats())
 	if n := f.There.Stats().Overflowed - lost; n != 0 || s.Reductions < 5 || rate < 8.5e6 {

@@ -89,12 +89,11 @@ func TestRateFollowsTheEquation_RFC5348_3_1(t *testing.T) {
 
 // A bottleneck is filled, and once slow start is over hardly anything is lost.
 func TestBottleneckIsFilled(t *testing.T) {
-	f := ccidtest.NewFlow(t, ccid3.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+	f := ccidtest.Bottleneck(t, ccid3.New(), 1)
 	f.A.Backlog = -1
 	f.Pass(20 * time.Second)
-	before, lost := f.B.Octets, f.There.Stats().Overflowed
-	f.Pass(30 * time.Second)
-	rate := float64(f.B.Octets-before) * 8 / 30
+	lost := f.There.Stats().Overflowed
+	rate := f.Rate(30 * time.Second)
 	lost = f.There.Stats().Overflowed - lost
 	t.Logf("%.2f Mbit/s, %d lost, %+v", rate/1e6, lost, f.A.Tx.Stats())
 	if rate < 9.3e6 || lost > 30 {
@@ -135,24 +134,20 @@ func TestReorderingIsNoLoss(t *testing.T) {
 // is back, so is the sender.
 func TestSenderRecoversFromABlackout_RFC5348_4_4(t *testing.T) {
 	for _, out := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 10 * time.Minute} {
-		f := ccidtest.NewFlow(t, ccid3.New(), 1, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
+		f := ccidtest.Bottleneck(t, ccid3.New(), 1)
 		f.A.Backlog = -1
 		f.Pass(10 * time.Second)
-		f.There.SetDown(true)
-		f.Back.SetDown(true)
+		f.SetDown(true)
 		sent := f.A.Sent
 		f.Pass(out)
 		if n := f.A.Sent - sent; n > 1500 {
 			t.Errorf("%d packets into a dead line in %v", n, out)
 		}
 		slow := f.A.Tx.Stats().Rate
-		f.There.SetDown(false)
-		f.Back.SetDown(false)
+		f.SetDown(false)
 		// A packet in 64 seconds at the slowest.
 		f.Pass(min(2*out, 65*time.Second) + 20*time.Second)
-		before := f.B.Octets
-		f.Pass(10 * time.Second)
-		rate := float64(f.B.Octets-before) * 8 / 10
+		rate := f.Rate(10 * time.Second)
 		t.Logf("%v: down to %.0f octets/s, back at %.2f Mbit/s, %+v", out, slow, rate/1e6, f.A.Tx.Stats())
 		if rate < 5e6 {
 			t.Errorf("%.2f Mbit/s after %v without a line: %+v", rate/1e6, out, f.A.Tx.Stats())
@@ -164,12 +159,8 @@ func TestSenderRecoversFromABlackout_RFC5348_4_4(t *testing.T) {
 // a burst, before the sender gives it up; nothing is taken for lost.
 func TestLoneMessages(t *testing.T) {
 	for _, burst := range []int{1, 7} {
-		f := ccidtest.NewFlow(t, ccid3.New(), 3, ccidtest.Line(10e6, 64000, 25*time.Millisecond), ccidtest.Line(10e6, 0, 25*time.Millisecond))
-		f.Every(time.Second, time.Second, func() bool {
-			f.A.Backlog += burst
-			f.Node.Wake()
-			return true
-		})
+		f := ccidtest.Bottleneck(t, ccid3.New(), 3)
+		f.Each(time.Second, burst)
 		f.Pass(100*time.Second + 900*time.Millisecond)
 		s := f.A.Tx.Stats()
 		if want := uint64(100 * burst); f.B.Got != want || s.Timeouts != 0 || s.Reductions != 0 {
@@ -213,9 +204,8 @@ func TestMarksKeepTheQueueShort_RFC4342_7(t *testing.T) {
 	f.A.Capable = true
 	f.A.Backlog = -1
 	f.Pass(20 * time.Second)
-	before, st := f.B.Octets, f.There.Stats()
-	f.Pass(20 * time.Second)
-	rate := float64(f.B.Octets-before) * 8 / 20
+	st := f.There.Stats()
+	rate := f.Rate(20 * time.Second)
 	now := f.There.Stats()
 	t.Logf("%.2f Mbit/s, %+v, %+v", rate/1e6, f.A.Tx.Stats(), now)
 	if now.Overflowed != st.Overflowed || now.Marked == st.Marked || rate < 8e6 {

@@ -30,6 +30,17 @@ func NewFlow(t testing.TB, c ccid.CCID, seed uint64, there, back sim.LinkConfig)
 	return f
 }
 
+// Bottleneck is one over 10 Mbit/s with a queue of 64000 octets and 25 ms each way.
+func Bottleneck(t testing.TB, c ccid.CCID, seed uint64) *Flow {
+	return NewFlow(t, c, seed, Line(10e6, 64000, 25*time.Millisecond), Line(10e6, 0, 25*time.Millisecond))
+}
+
+// SetDown cuts the line both ways, or mends it.
+func (f *Flow) SetDown(down bool) {
+	f.There.SetDown(down)
+	f.Back.SetDown(down)
+}
+
 // Pass lets time go by; a simulation that does not come to its end fails the
 // test.
 func (f *Flow) Pass(d time.Duration) {
@@ -37,6 +48,14 @@ func (f *Flow) Pass(d time.Duration) {
 	if err := f.Run(d); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// Rate lets time go by and tells how many bits of messages came a second.
+func (f *Flow) Rate(d time.Duration) float64 {
+	f.t.Helper()
+	before := f.B.Octets
+	f.Pass(d)
+	return float64(f.B.Octets-before) * 8 / d.Seconds()
 }
 
 // Each lets the application write so many messages in each period.
