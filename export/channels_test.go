@@ -241,8 +241,8 @@ func TestChannels_Simulation(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 2))
 			cfg := Config{Dialer: w, Rotate: time.Duration(rng.IntN(4)) * 3 * time.Second, MaxDelay: 20 * time.Millisecond, StatsInterval: time.Second,
 				StallAfter: time.Duration(4+rng.IntN(20)) * time.Second}
-			if seed%5 == 4 {
-				w.crashes = 0.0003
+			if seed%3 == 2 {
+				w.crashes = 0.0005
 			}
 			if seed%4 == 3 {
 				cfg.SpoolDir, cfg.SpoolRate, cfg.QueueBytes = t.TempDir(), -1, 16<<10

@@ -62,8 +62,9 @@ type farStream struct {
 	octets    int // on the way
 	read      uint64
 	confirmed uint64
-	lives     int  // how often it began anew
-	fell      bool // the collector has ended it
+	lives     int       // how often it began anew
+	fell      bool      // the collector has ended it
+	rests     time.Time // there is no room before
 }
 
 // farSession is a session's exporter end, and what the collector makes of it.
