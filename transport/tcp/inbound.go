@@ -16,6 +16,9 @@ import (
 	"ipfixsuite/transport"
 )
 
+// errClear is an IPFIX Message (version 10) where TLS should begin.
+var errClear = errors.New("the exporter sends IPFIX in the clear: have it send to tls+tcp")
+
 // deadlineGrain is how exactly the bounds on time are kept.
 const deadlineGrain = time.Second
 
@@ -102,6 +105,9 @@ func (s *inbound) establish(ctx context.Context, tc *net.TCPConn) (*Conn, error)
 	c.at, c.by, c.bar = time.Now(), by, s.l.server.bar
 	t := tls.Server(m, conf)
 	if err := t.HandshakeContext(ctx); err != nil {
+		if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.RecordHeader[0] == 0 && e.RecordHeader[1] == 10 {
+			err = errClear
+		}
 		return nil, fmt.Errorf("tls handshake: %w", err)
 	}
 	st := t.ConnectionState()

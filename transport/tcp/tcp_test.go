@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -391,6 +393,28 @@ func TestTLS_Refusals(t *testing.T) {
 		t.Error("listening without a certificate")
 	}
 }
+
+// An exporter that sends in the clear to where TLS is spoken is called that.
+func TestTLS_InTheClear(t *testing.T) {
+	told := make(chan string, 8)
+	log := slog.New(slog.NewTextHandler(toldTo(func(b []byte) { told <- string(b) }), nil))
+	l := serve(t, Config{Credentials: newAuthority(t).Credentials(t, "collector"), Log: log})
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write(message(100, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if line := wait(t, told, "a refusal"); !strings.Contains(line, "in the clear") {
+		t.Error(line)
+	}
+}
+
+type toldTo func(b []byte)
+
+func (w toldTo) Write(b []byte) (int, error) { w(b); return len(b), nil }
 
 // What the peer's host has not acknowledged has no fate, and a peer that takes
 // nothing neither blocks nor grows.
