@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ipfixsuite/test/harness"
 	"ipfixsuite/transport"
 	"ipfixsuite/transport/dccp/wire"
 )
@@ -312,6 +313,8 @@ func TestPacketsKeepTheirOrder(t *testing.T) {
 		t.Error(err)
 	}
 	wait(t, ends, "the end")
+	// The other end's messages may still be queued.
+	harness.Until(t, "everything is sent", func() bool { return c.Stats().Queued+s.Stats().Queued == 0 })
 	last := map[netip.AddrPort]wire.Seq{}
 	for i, p := range n.packets(func(lanPacket) bool { return true }) {
 		if before, sent := last[p.from]; sent && p.Seq.Sub(before) != 1 {
