@@ -1,7 +1,10 @@
 package pki
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"os"
 	"os/exec"
@@ -34,6 +37,29 @@ func readCert(t *testing.T, path string) *x509.Certificate {
 		t.Fatal(err)
 	}
 	return cert
+}
+
+// RFC 7093, Section 2, method 1: a key's identifier is 160 bits of the SHA-256 of
+// the public key's bits as they stand in the certificate; what was issued names
+// its authority's (RFC 5280, Section 4.2.1.1).
+func TestKeyIDs_RFC7093_2(t *testing.T) {
+	dir := mustIssue(t, "r1.example", nil, Options{})
+	ca, leaf := readCert(t, filepath.Join(dir, CAFile)), readCert(t, filepath.Join(dir, "r1.example.pem"))
+	for _, c := range []*x509.Certificate{ca, leaf} {
+		var key struct {
+			Algorithm asn1.RawValue
+			Bits      asn1.BitString
+		}
+		if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &key); err != nil {
+			t.Fatal(err)
+		}
+		if sum := sha256.Sum256(key.Bits.Bytes); !bytes.Equal(c.SubjectKeyId, sum[:20]) {
+			t.Errorf("%v: key id %x, want %x", c.Subject, c.SubjectKeyId, sum[:20])
+		}
+		if !bytes.Equal(c.AuthorityKeyId, ca.SubjectKeyId) && c != ca {
+			t.Errorf("issued by %x, which is %x", c.AuthorityKeyId, ca.SubjectKeyId)
+		}
+	}
 }
 
 func TestIssue(t *testing.T) {
