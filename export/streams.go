@@ -77,6 +77,7 @@ func (e *Exporter) watchStreams(s *session, now time.Time) {
 	e.confirm(s, now)
 	s.looked, s.dueAt = now, time.Time{}
 	window, stall := s.live.Limits()
+	window += window / 2 // by then all are late, if it is the collector that stalls
 	partly := e.partly(s, now)
 	var fell, standing int
 	var again uint64
@@ -139,13 +140,13 @@ func (e *Exporter) standsStill(s *session, f *flow) {
 }
 
 // streamsNext is when watchStreams must be called at the latest: what was sent
-// since the last look is late no sooner than a window after it.
+// since the last look stands still no sooner than so long after it.
 func (s *session) streamsNext() (at time.Time) {
 	if s.laned == nil || s.live == nil {
 		return at
 	}
 	window, _ := s.live.Limits()
-	if at = s.looked.Add(window); !s.dueAt.IsZero() && s.dueAt.Before(at) {
+	if at = s.looked.Add(window + window/2); !s.dueAt.IsZero() && s.dueAt.Before(at) {
 		at = s.dueAt
 	}
 	if soonest := s.looked.Add(streamsEvery); at.Before(soonest) {
