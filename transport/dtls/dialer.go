@@ -112,6 +112,18 @@ func (d *Dialer) Dial(ctx context.Context) (transport.Session, error) {
 	}
 }
 
+// silentError is the end of a handshake whose time, or the caller's, was over.
+type silentError struct{ error }
+
+func (*silentError) Error() string { return errTimeout.Error() }
+
+func (e *silentError) Unwrap() error { return e.error }
+
+// Hint is what to look at.
+func (*silentError) Hint() string {
+	return "is a firewall in between, or the port another's? does the collector run, with this very scheme in --listen? its log may say why (handshake refused)"
+}
+
 // attempt makes one handshake, on a carrier of its own.
 func (d *Dialer) attempt(ctx context.Context, cfg Config, creds *credentials.Credentials, again, fresh bool) (*session, error) {
 	conn, peer, err := d.Connect(ctx)
@@ -121,6 +133,9 @@ func (d *Dialer) attempt(ctx context.Context, cfg Config, creds *credentials.Cre
 	cfg.Retransmit = d.retransmit(cfg.Retransmit)
 	began := time.Now()
 	s, err := d.handshake(ctx, cfg, creds, conn, peer, again, fresh)
+	if err == context.DeadlineExceeded || err == errTimeout { //nolint:errorlint // nothing more is known
+		err = &silentError{err}
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dtls handshake with %v: %w", peer, err), conn.Close())
 	}
