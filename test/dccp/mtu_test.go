@@ -25,23 +25,28 @@ func TestPathShrinks(t *testing.T) {
 			flows := filepath.Join(t.TempDir(), "flows")
 			c := startCollector(t, n, pki, to.scheme, to.url, flows)
 			e := startExporter(t, n, pki, to.scheme, to.url, "--source", "json:-", "--rotate", "0", "--dead-after", "1m")
-			feed := &harness.Feeder{Rate: 20_000}
+			feed := &harness.Feeder{Rate: 5_000} // messages are full
 			feed.Begin(e)
-			harness.Until(t, "records on the large path", func() bool { return len(lines(t, flows)) > 5_000 })
+			harness.Until(t, "records on the large path", func() bool { return len(lines(t, flows)) > 1_000 })
 			n.IP("-n " + n.A + " link set va mtu 1280")
 			before := feed.Given()
-			harness.Until(t, "more for the small one", func() bool { return feed.Given() > before+5_000 })
+			harness.Until(t, "more for the small one", func() bool { return feed.Given() > before+2_000 })
 			records := feed.End()
 			e.EndInput()
-			sum := e.Summary(patience)
+			sum := e.Summary(2 * patience)
 			got := c.Summary()
 			tally := harness.Written(t, records, flows)
 			t.Logf("%d records, %v messages, %v records again, %d twice", records, sum["messages_sent"], sum["records_replayed"], tally.Again())
 			if tally.Missing() > 0 || tally.Again() > int(sum["records_replayed"]) {
 				t.Errorf("%d records missing, %d there again: exporter %v", tally.Missing(), tally.Again(), sum)
 			}
-			if sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 || sum["sessions_opened"] != 1 || sum["records_replayed"] == 0 {
+			if sum["records_dropped"] != 0 || sum["records_unconfirmed"] != 0 || sum["collectors_lost"]+sum["collectors_closed"] != 0 || sum["records_replayed"] == 0 {
 				t.Errorf("exporter %v", sum)
+			}
+			// A collector that does not answer heartbeats for a moment is suspected, and
+			// has a second session opened beside.
+			if sum["heartbeats_sent"] == 0 && sum["sessions_opened"] != 1 {
+				t.Errorf("%v sessions", sum["sessions_opened"])
 			}
 			if got["records_undecodable"] != 0 {
 				t.Errorf("collector %v", got)
