@@ -2,9 +2,11 @@ package uml
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"ipfixsuite/test/harness"
 )
@@ -24,7 +26,10 @@ import (
 func (j Job) Self(t *testing.T) Result {
 	t.Helper()
 	Need(t)
-	r := j.Run(t, BuildTest(t, "."), "-test.v", "-test.count=1", "-test.run=^"+t.Name()+"$", "-test.timeout=0")
+	// A test that hangs is to tell where, before the guest ends.
+	limit := cmp.Or(j.Limit, defaultLimit)
+	j.Limit = limit + 30*time.Second
+	r := j.Run(t, BuildTest(t, "."), "-test.v", "-test.count=1", "-test.run=^"+t.Name()+"$", "-test.timeout="+limit.String())
 	ends := outcomes(r.Stdout)
 	for _, end := range ends {
 		name, sub := strings.CutPrefix(end.name, t.Name()+"/")

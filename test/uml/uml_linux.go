@@ -2,6 +2,7 @@ package uml
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -76,10 +77,7 @@ func Need(t testing.TB) {
 func (j Job) Run(t testing.TB, program string, args ...string) Result {
 	t.Helper()
 	Need(t)
-	limit := j.Limit
-	if limit == 0 {
-		limit = defaultLimit
-	}
+	limit := cmp.Or(j.Limit, defaultLimit)
 	line := []string{"-t", fmt.Sprintf("%.0f", limit.Seconds()), "-M", strings.Join(j.Modules, " ")}
 	if j.Memory != "" {
 		line = append(line, "-m", j.Memory)
