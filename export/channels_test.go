@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ipfixsuite/transport"
 )
 
 const (
@@ -222,6 +224,40 @@ func TestChannels_AllStandStill(t *testing.T) {
 		}
 		time.Sleep(40 * time.Second)
 		c.end(t)
+	})
+}
+
+// Who has a collector that takes all does not leave it for one that is preferred,
+// but of which a stream stands still; once it does not any more that one is
+// returned to.
+func TestChannels_NoReturnToOneThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		second := newFarWorld(2, mtaLike)
+		second.heard = true
+		c := startChannels(t, Config{Fallback: []transport.Dialer{second}, ReturnAfter: 5 * time.Second, StallAfter: time.Hour}, func(w *farWorld) {
+			w.down = time.Now().Add(5 * time.Second)
+			w.stalls[1] = time.Now().Add(30 * time.Second)
+		})
+		written := func() int {
+			second.mu.Lock()
+			defer second.mu.Unlock()
+			return len(second.written)
+		}
+		c.writes(2000) // 20 s
+		soon(t, "the second has all", func() bool { return written() == 6000 })
+		if c.log.count(`msg="new session given up"`) == 0 || c.missing(1)+c.missing(2)+c.missing(3) != 6000 {
+			t.Error("the first was not tried, or carries data")
+		}
+		time.Sleep(2 * time.Minute)
+		c.writes(100)
+		if err := c.close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		c.w.wg.Wait()
+		second.wg.Wait()
+		if len(c.w.written) != 300 || written() != 6000 || len(c.w.problems)+len(second.problems) > 0 {
+			t.Errorf("%d records at the first, %d at the second: %q, %q", len(c.w.written), written(), c.w.problems, second.problems)
+		}
 	})
 }
 
