@@ -110,6 +110,7 @@ func TestMessagesCostNoAllocation(t *testing.T) {
 	for _, id := range []ccid.ID{ccid.TCPLike, ccid.TFRC} {
 		l, to := listenLoopback(t, ListenConfig{})
 		c, s := connect(t, l, to, Config{Track: true, CCIDs: []ccid.ID{id}})
+		s.SetReadDeadline(time.Now().Add(2 * time.Minute)) // no hang, but a failure
 		msg, buf := make([]byte, 500), make([]byte, 1000)
 		var fates []transport.Fate
 		round := func() {
