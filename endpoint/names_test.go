@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ipfixsuite/test/harness"
 )
 
 // answer is what a server says to a query: its records have a pointer to the
@@ -51,7 +54,7 @@ const (
 // and by TCP with whole.
 func serveNames(t *testing.T, say func(query []byte, typ uint16) [][]byte, whole func(query []byte, typ uint16) []byte) (dial func(context.Context, string, string) (net.Conn, error)) {
 	t.Helper()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
