@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -391,15 +390,6 @@ func (m *Mux) asked(ev core.Event) {
 	ch.opened()
 	m.channels[ev.Channel] = ch
 	m.accept <- ch // there is room: see above
-}
-
-func clone(a wire.Address) wire.Address {
-	return wire.Address{Host: append([]byte(nil), a.Host...), Port: a.Port}
-}
-
-// Address makes an address of the draft.
-func Address(a netip.AddrPort) wire.Address {
-	return wire.Address{Host: []byte(a.Addr().WithZone("").String()), Port: a.Port()}
 }
 
 // printable keeps what a peer sent on one line.
