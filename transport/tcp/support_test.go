@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -93,4 +94,30 @@ func newAuthority(t testing.TB) authority {
 
 func (a authority) dialer(t testing.TB, to netip.AddrPort) *Dialer {
 	return &Dialer{Remote: to, Config: Config{Credentials: a.Credentials(t, "exporter"), ServerName: "collector"}}
+}
+
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(20 * time.Second)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// connect is a peer that writes octets, not messages.
+func connect(t testing.TB, l *serving) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return c
 }
