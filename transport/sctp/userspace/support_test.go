@@ -183,3 +183,33 @@ func eventually(t testing.TB, ok func() bool, state func() any) {
 		waitFor(t, time.Millisecond)
 	}
 }
+
+// hasty are timers for tests in which something is lost.
+func hasty() Config {
+	return Config{Config: sctp.Config{
+		RTOInitial: 50 * time.Millisecond, RTOMin: 20 * time.Millisecond, RTOMax: 100 * time.Millisecond,
+		Heartbeat: 50 * time.Millisecond, MaxRetransmits: 6, PathRetransmits: 3,
+	}}
+}
+
+// patient are hasty, but never give up.
+func patient() Config {
+	c := hasty()
+	c.MaxRetransmits, c.PathRetransmits = 1<<20, 1<<20
+	return c
+}
+
+// pairTo is pairBy with a listener that is there already.
+func pairTo(t testing.TB, l sctp.Acceptor, client Config) (s, c *end, r *relay, _ sctp.Acceptor) {
+	t.Helper()
+	r = newRelay(t, UDPAddr(l))
+	ca, err := r.dial(t, l, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sa, err := l.Accept(withPatience(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receive(t, sa), receive(t, ca), r, l
+}
