@@ -238,7 +238,7 @@ func TestDialer_bothFamilies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, l)
+	in := serve(t, l)
 	var dns names
 	dns.set(nil, "2001:db8::1", "2001:db8::2", "127.0.0.1")
 	e := parse(t, "dtls+udp://collector.example")
@@ -254,6 +254,14 @@ func TestDialer_bothFamilies(t *testing.T) {
 		}
 		if s.Peer().Remote != l.Addr() || s.Peer().Resumed != (i == 1) {
 			t.Errorf("session %d: to %v, resumed %v", i, s.Peer().Remote, s.Peer().Resumed)
+		}
+		if n, err := s.Send(t.Context(), []transport.Outgoing{{Data: []byte("hello")}}); n != 1 || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+		select {
+		case <-in.got: // the collector's end is done with its handshake, too: it keeps the session
+		case <-time.After(time.Minute):
+			t.Fatal("nothing arrives")
 		}
 		_ = s.Close(t.Context())
 	}
