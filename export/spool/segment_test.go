@@ -15,6 +15,7 @@ import (
 	"ipfixsuite/ie"
 	"ipfixsuite/ipfix"
 	"ipfixsuite/ipfixfile"
+	"ipfixsuite/test/harness"
 )
 
 // TestSegment_Octets_RFC5655_8_1_1: the whole file by hand; the checksums are
@@ -156,10 +157,7 @@ func TestSegments_StandAlone_RFC5655_7_2(t *testing.T) {
 }
 
 func TestSegment_IpfixDump(t *testing.T) {
-	tool, err := exec.LookPath("ipfixDump")
-	if err != nil {
-		t.Skip("ipfixDump is not installed")
-	}
+	tool := harness.Tool(t, "ipfixDump")
 	dir := t.TempDir()
 	s := open(t, dir, Config{})
 	p := numbered(t, 300, 3)

@@ -158,7 +158,12 @@ func (r *relay) dial(t testing.TB, l sctp.Acceptor, cfg Config) (sctp.Associatio
 // pairBy is both ends of an association by a relay.
 func pairBy(t testing.TB, server, client Config) (s, c *end, r *relay, l sctp.Acceptor) {
 	t.Helper()
-	l = listen(t, loopback4, server)
+	return pairTo(t, listen(t, loopback4, server), client)
+}
+
+// pairTo is pairBy with a listener that is there already.
+func pairTo(t testing.TB, l sctp.Acceptor, client Config) (s, c *end, r *relay, _ sctp.Acceptor) {
+	t.Helper()
 	r = newRelay(t, UDPAddr(l))
 	ca, err := r.dial(t, l, client)
 	if err != nil {

@@ -198,18 +198,3 @@ func patient() Config {
 	c.MaxRetransmits, c.PathRetransmits = 1<<20, 1<<20
 	return c
 }
-
-// pairTo is pairBy with a listener that is there already.
-func pairTo(t testing.TB, l sctp.Acceptor, client Config) (s, c *end, r *relay, _ sctp.Acceptor) {
-	t.Helper()
-	r = newRelay(t, UDPAddr(l))
-	ca, err := r.dial(t, l, client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sa, err := l.Accept(withPatience(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return receive(t, sa), receive(t, ca), r, l
-}
